@@ -1,0 +1,582 @@
+//! The messages between host and guest.
+//!
+//! The guest asks, the host answers, one at a time: a [`Request`] goes out with a hypercall and the
+//! answer is there when the guest goes on. A guest that has nothing to ask sends [`Request::Ready`] or
+//! [`Request::Done`], whose answer is the next [`Command`]; every other request is answered by a
+//! [`HostReply`]. The first message of all is [`Boot`], which waits in the mailbox.
+
+use crate::codec::{DecodeError, Decoder, Encode, Encoder};
+use crate::value::Value;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// The host's first words to a runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// [`crate::VERSION`] of the host.
+    pub version: u32,
+    /// Bytes of the heap.
+    pub heap_size: u64,
+    /// Bytes of the stack.
+    pub stack_size: u64,
+    /// Bytes of the stack that WebAssembly may use.
+    pub wasm_stack: u64,
+    /// Tables, elements in a table, instances, and memories that the guest may have.
+    pub max_tables: u64,
+    /// Elements of each table.
+    pub max_table_elements: u64,
+    /// Instances.
+    pub max_instances: u64,
+    /// Linear memories.
+    pub max_memories: u64,
+    /// Bytes of each linear memory.
+    pub max_memory: u64,
+    /// CPU features that compiled code may use, by the compiler's names.
+    pub cpu_features: Vec<String>,
+}
+
+impl Encode for Boot {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u32(self.version);
+        for number in [
+            self.heap_size,
+            self.stack_size,
+            self.wasm_stack,
+            self.max_tables,
+            self.max_table_elements,
+            self.max_instances,
+            self.max_memories,
+            self.max_memory,
+        ] {
+            out.u64(number);
+        }
+        out.list(&self.cpu_features);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            version: from.u32()?,
+            heap_size: from.u64()?,
+            stack_size: from.u64()?,
+            wasm_stack: from.u64()?,
+            max_tables: from.u64()?,
+            max_table_elements: from.u64()?,
+            max_instances: from.u64()?,
+            max_memories: from.u64()?,
+            max_memory: from.u64()?,
+            cpu_features: from.list()?,
+        })
+    }
+}
+
+/// What satisfies one import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImportSource {
+    /// A host function, by the host's number.
+    Host(u32),
+    /// An export of an instance made before.
+    Instance {
+        /// The instance's number.
+        instance: u32,
+        /// The export's name.
+        export: String,
+    },
+}
+
+impl Encode for ImportSource {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match self {
+            Self::Host(function) => {
+                out.u8(0);
+                out.u32(*function);
+            }
+            Self::Instance { instance, export } => {
+                out.u8(1);
+                out.u32(*instance);
+                out.str(export);
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            0 => Self::Host(from.u32()?),
+            1 => Self::Instance { instance: from.u32()?, export: String::decode(from)? },
+            _ => return Err(from.error("an import's source")),
+        })
+    }
+}
+
+/// What the host tells an idle guest to do. Each is answered by [`Request::Done`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Instantiate compiled code that lies in the guest's address space.
+    Instantiate {
+        /// Its address.
+        address: u64,
+        /// Its bytes.
+        len: u64,
+        /// What satisfies its imports, in their order.
+        imports: Vec<ImportSource>,
+    },
+    /// Call an exported function.
+    Call {
+        /// The instance's number.
+        instance: u32,
+        /// The function's name.
+        export: String,
+        /// Its arguments.
+        args: Vec<Value>,
+    },
+    /// Read an exported global.
+    GetGlobal {
+        /// The instance's number.
+        instance: u32,
+        /// The global's name.
+        export: String,
+    },
+    /// Set an exported global.
+    SetGlobal {
+        /// The instance's number.
+        instance: u32,
+        /// The global's name.
+        export: String,
+        /// Its new value.
+        value: Value,
+    },
+    /// Say which linear memory an export is.
+    FindMemory {
+        /// The instance's number.
+        instance: u32,
+        /// The memory's name.
+        export: String,
+    },
+}
+
+impl Encode for Command {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match self {
+            Self::Instantiate { address, len, imports } => {
+                out.u8(0);
+                out.u64(*address);
+                out.u64(*len);
+                out.list(imports);
+            }
+            Self::Call { instance, export, args } => {
+                out.u8(1);
+                out.u32(*instance);
+                out.str(export);
+                out.list(args);
+            }
+            Self::GetGlobal { instance, export } => {
+                out.u8(2);
+                out.u32(*instance);
+                out.str(export);
+            }
+            Self::SetGlobal { instance, export, value } => {
+                out.u8(3);
+                out.u32(*instance);
+                out.str(export);
+                value.encode(out);
+            }
+            Self::FindMemory { instance, export } => {
+                out.u8(4);
+                out.u32(*instance);
+                out.str(export);
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            0 => {
+                Self::Instantiate { address: from.u64()?, len: from.u64()?, imports: from.list()? }
+            }
+            1 => Self::Call {
+                instance: from.u32()?,
+                export: String::decode(from)?,
+                args: from.list()?,
+            },
+            2 => Self::GetGlobal { instance: from.u32()?, export: String::decode(from)? },
+            3 => Self::SetGlobal {
+                instance: from.u32()?,
+                export: String::decode(from)?,
+                value: Value::decode(from)?,
+            },
+            4 => Self::FindMemory { instance: from.u32()?, export: String::decode(from)? },
+            _ => return Err(from.error("a command")),
+        })
+    }
+}
+
+/// Why WebAssembly stopped, in its own terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum TrapCode {
+    /// The stack limit was reached.
+    StackOverflow = 0,
+    /// An access outside a linear memory.
+    MemoryOutOfBounds = 1,
+    /// An atomic access that is not aligned.
+    HeapMisaligned = 2,
+    /// An access outside a table.
+    TableOutOfBounds = 3,
+    /// An indirect call through an empty element.
+    IndirectCallToNull = 4,
+    /// An indirect call to a function of another type.
+    BadSignature = 5,
+    /// A result that does not fit.
+    IntegerOverflow = 6,
+    /// A division by zero.
+    IntegerDivisionByZero = 7,
+    /// A float that no integer of the type can hold.
+    BadConversionToInteger = 8,
+    /// An `unreachable` was reached.
+    Unreachable = 9,
+    /// A null reference was used.
+    NullReference = 10,
+    /// An access outside an array.
+    ArrayOutOfBounds = 11,
+    /// An allocation beyond what can be addressed.
+    AllocationTooLarge = 12,
+    /// A cast to a type that the value is not of.
+    CastFailure = 13,
+    /// An exception that nothing caught.
+    UncaughtException = 14,
+    /// The heap had no room.
+    OutOfMemory = 15,
+    /// Anything else; the message says what.
+    Other = 16,
+}
+
+impl TrapCode {
+    const ALL: [Self; 17] = [
+        Self::StackOverflow,
+        Self::MemoryOutOfBounds,
+        Self::HeapMisaligned,
+        Self::TableOutOfBounds,
+        Self::IndirectCallToNull,
+        Self::BadSignature,
+        Self::IntegerOverflow,
+        Self::IntegerDivisionByZero,
+        Self::BadConversionToInteger,
+        Self::Unreachable,
+        Self::NullReference,
+        Self::ArrayOutOfBounds,
+        Self::AllocationTooLarge,
+        Self::CastFailure,
+        Self::UncaughtException,
+        Self::OutOfMemory,
+        Self::Other,
+    ];
+}
+
+impl fmt::Display for TrapCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StackOverflow => "call stack exhausted",
+            Self::MemoryOutOfBounds => "out of bounds memory access",
+            Self::HeapMisaligned => "unaligned atomic",
+            Self::TableOutOfBounds => "undefined element: out of bounds table access",
+            Self::IndirectCallToNull => "uninitialized element",
+            Self::BadSignature => "indirect call type mismatch",
+            Self::IntegerOverflow => "integer overflow",
+            Self::IntegerDivisionByZero => "integer divide by zero",
+            Self::BadConversionToInteger => "invalid conversion to integer",
+            Self::Unreachable => "unreachable instruction executed",
+            Self::NullReference => "null reference",
+            Self::ArrayOutOfBounds => "out of bounds array access",
+            Self::AllocationTooLarge => "allocation size too large",
+            Self::CastFailure => "cast failure",
+            Self::UncaughtException => "uncaught exception",
+            Self::OutOfMemory => "out of memory",
+            Self::Other => "trap",
+        })
+    }
+}
+
+/// One frame of a WebAssembly backtrace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The module's name, if it has one.
+    pub module: Option<String>,
+    /// The function's index in its module.
+    pub function: u32,
+    /// The function's name, if the module's name section has it.
+    pub name: Option<String>,
+    /// Byte offset of the instruction in the module, if known.
+    pub offset: Option<u32>,
+}
+
+impl Encode for Frame {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        self.module.encode(out);
+        out.u32(self.function);
+        self.name.encode(out);
+        self.offset.encode(out);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            module: Option::decode(from)?,
+            function: from.u32()?,
+            name: Option::decode(from)?,
+            offset: Option::decode(from)?,
+        })
+    }
+}
+
+/// How a call that did not return ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// What stopped it.
+    pub fault: Fault,
+    /// Where, innermost first; cut at [`Trap::MAX_FRAMES`].
+    pub frames: Vec<Frame>,
+}
+
+impl Trap {
+    /// Frames that are reported at the most.
+    pub const MAX_FRAMES: usize = 64;
+}
+
+/// What stopped a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// WebAssembly's own rules.
+    Wasm {
+        /// Which of them.
+        code: TrapCode,
+        /// More, where the code does not say it all.
+        message: String,
+    },
+    /// A host function's error, sent back by the guest as it came.
+    Host,
+}
+
+impl Encode for Trap {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match &self.fault {
+            Fault::Wasm { code, message } => {
+                out.u8(0);
+                out.u8(*code as u8);
+                out.str(message);
+            }
+            Fault::Host => out.u8(1),
+        }
+        out.list(&self.frames);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let fault = match from.u8()? {
+            0 => {
+                let code = usize::from(from.u8()?);
+                let code = *TrapCode::ALL.get(code).ok_or(from.error("a trap code"))?;
+                Fault::Wasm { code, message: String::decode(from)? }
+            }
+            1 => Fault::Host,
+            _ => return Err(from.error("a fault")),
+        };
+        Ok(Self { fault, frames: from.list()? })
+    }
+}
+
+/// What a command led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An instance was made; its number.
+    Instantiated(u32),
+    /// A function returned, or a global was read.
+    Returned(Vec<Value>),
+    /// The linear memory that was asked for; its number.
+    Memory(u32),
+    /// WebAssembly stopped.
+    Trapped(Trap),
+    /// The engine refused, with its reason.
+    Refused(String),
+}
+
+impl Encode for Outcome {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match self {
+            Self::Instantiated(instance) => {
+                out.u8(0);
+                out.u32(*instance);
+            }
+            Self::Returned(values) => {
+                out.u8(1);
+                out.list(values);
+            }
+            Self::Memory(memory) => {
+                out.u8(2);
+                out.u32(*memory);
+            }
+            Self::Trapped(trap) => {
+                out.u8(3);
+                trap.encode(out);
+            }
+            Self::Refused(reason) => {
+                out.u8(4);
+                out.str(reason);
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            0 => Self::Instantiated(from.u32()?),
+            1 => Self::Returned(from.list()?),
+            2 => Self::Memory(from.u32()?),
+            3 => Self::Trapped(Trap::decode(from)?),
+            4 => Self::Refused(String::decode(from)?),
+            _ => return Err(from.error("an outcome")),
+        })
+    }
+}
+
+/// What the guest asks of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The engine is initialised; asks for the first command.
+    Ready,
+    /// A command is done; asks for the next.
+    Done(Outcome),
+    /// Call a host function.
+    HostCall {
+        /// The function's number.
+        function: u32,
+        /// The linear memory of the caller that is exported as `memory`, if there is one.
+        memory: Option<u32>,
+        /// The arguments.
+        args: Vec<Value>,
+    },
+    /// Make a linear memory.
+    CreateMemory {
+        /// Bytes that it has at first.
+        size: u64,
+        /// Bytes that it may grow to, if it says.
+        maximum: Option<u64>,
+    },
+    /// Give a linear memory more bytes.
+    GrowMemory {
+        /// Its number.
+        memory: u32,
+        /// Bytes that it is to have.
+        size: u64,
+    },
+    /// The runtime gives up: a defect of its own, or no heap left.
+    Panic(String),
+    /// A trap arrived that is not WebAssembly's; the trap record says more.
+    Fault,
+}
+
+impl Encode for Request {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match self {
+            Self::Ready => out.u8(0),
+            Self::Done(outcome) => {
+                out.u8(1);
+                outcome.encode(out);
+            }
+            Self::HostCall { function, memory, args } => {
+                out.u8(2);
+                out.u32(*function);
+                memory.encode(out);
+                out.list(args);
+            }
+            Self::CreateMemory { size, maximum } => {
+                out.u8(3);
+                out.u64(*size);
+                maximum.encode(out);
+            }
+            Self::GrowMemory { memory, size } => {
+                out.u8(4);
+                out.u32(*memory);
+                out.u64(*size);
+            }
+            Self::Panic(message) => {
+                out.u8(5);
+                out.str(message);
+            }
+            Self::Fault => out.u8(6),
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            0 => Self::Ready,
+            1 => Self::Done(Outcome::decode(from)?),
+            2 => Self::HostCall {
+                function: from.u32()?,
+                memory: Option::decode(from)?,
+                args: from.list()?,
+            },
+            3 => Self::CreateMemory { size: from.u64()?, maximum: Option::decode(from)? },
+            4 => Self::GrowMemory { memory: from.u32()?, size: from.u64()? },
+            5 => Self::Panic(String::decode(from)?),
+            6 => Self::Fault,
+            _ => return Err(from.error("a request")),
+        })
+    }
+}
+
+/// The host's answer to a request that is not for a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostReply {
+    /// A host function's results.
+    Values(Vec<Value>),
+    /// A host function's error: the call is to end with [`Fault::Host`]. The host keeps the error.
+    Abort,
+    /// A linear memory: its number, address, and the bytes that it can grow to.
+    Memory {
+        /// Its number.
+        memory: u32,
+        /// Its address.
+        address: u64,
+        /// Bytes that it can grow to.
+        capacity: u64,
+    },
+    /// A linear memory has grown.
+    Grown,
+    /// A limit does not allow it; which one.
+    Refused(String),
+}
+
+impl Encode for HostReply {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        match self {
+            Self::Values(values) => {
+                out.u8(0);
+                out.list(values);
+            }
+            Self::Abort => out.u8(1),
+            Self::Memory { memory, address, capacity } => {
+                out.u8(2);
+                out.u32(*memory);
+                out.u64(*address);
+                out.u64(*capacity);
+            }
+            Self::Grown => out.u8(3),
+            Self::Refused(limit) => {
+                out.u8(4);
+                out.str(limit);
+            }
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(match from.u8()? {
+            0 => Self::Values(from.list()?),
+            1 => Self::Abort,
+            2 => Self::Memory {
+                memory: from.u32()?,
+                address: from.u64()?,
+                capacity: from.u64()?,
+            },
+            3 => Self::Grown,
+            4 => Self::Refused(String::decode(from)?),
+            _ => return Err(from.error("a reply")),
+        })
+    }
+}

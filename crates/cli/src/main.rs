@@ -1,0 +1,2 @@
+#![doc = "Placeholder."]
+fn main() {}
