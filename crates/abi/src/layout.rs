@@ -50,11 +50,11 @@ pub const RUNTIME: u64 = 0x40_0000;
 pub const RUNTIME_END: u64 = 0x1000_0000;
 
 /// The first address above the runtime's stack.
-pub const STACK_TOP: u64 = 0x8000_0000;
+pub const STACK_TOP: u64 = 0x7000_0000;
 /// The largest stack, in bytes.
 pub const STACK_MAX: u64 = 0x4000_0000;
 /// The first address above the trap entry's stack.
-pub const TRAP_STACK_TOP: u64 = 0x9000_0000;
+pub const TRAP_STACK_TOP: u64 = 0x7800_0000;
 /// Bytes of the trap entry's stack.
 pub const TRAP_STACK_SIZE: u64 = 0x8000;
 

@@ -395,6 +395,8 @@ pub enum Outcome {
     Trapped(Trap),
     /// The engine refused, with its reason.
     Refused(String),
+    /// A limit stood in the way; which one.
+    Limited(String),
 }
 
 impl Encode for Outcome {
@@ -420,6 +422,10 @@ impl Encode for Outcome {
                 out.u8(4);
                 out.str(reason);
             }
+            Self::Limited(limit) => {
+                out.u8(5);
+                out.str(limit);
+            }
         }
     }
 
@@ -430,6 +436,7 @@ impl Encode for Outcome {
             2 => Self::Memory(from.u32()?),
             3 => Self::Trapped(Trap::decode(from)?),
             4 => Self::Refused(String::decode(from)?),
+            5 => Self::Limited(String::decode(from)?),
             _ => return Err(from.error("an outcome")),
         })
     }

@@ -1,1 +1,65 @@
-#![doc = "Placeholder."]
+//! Run untrusted WebAssembly in a micro-VM without an operating system.
+//!
+//! A [`Module`] is compiled ahead of time. A [`Sandbox`] is a virtual machine of its own, with one
+//! vCPU and one block of memory, in which the module is instantiated: hardware virtualization is the
+//! outer wall, WebAssembly the inner one. The guest has what it is granted: host functions, WASI, and
+//! as much time, memory and output as the [`Limits`] allow.
+//!
+//! ```
+//! use sandgrain::{Engine, Module, Sandbox};
+//!
+//! # fn main() -> sandgrain::Result<()> {
+//! let engine = Engine::new()?;
+//! let module = Module::new(&engine, br#"
+//!     (module
+//!       (import "host" "double" (func $double (param i32) (result i32)))
+//!       (func (export "quadruple") (param i32) (result i32)
+//!         (call $double (call $double (local.get 0)))))
+//! "#)?;
+//! let mut sandbox =
+//!     Sandbox::builder(&module).function("host", "double", |n: u32| n * 2).build()?;
+//! let n: u32 = sandbox.call("quadruple", 10u32)?;
+//! assert_eq!(n, 40);
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod engine;
+mod error;
+mod guest;
+mod host;
+mod host_functions;
+mod limits;
+mod machine;
+mod module;
+mod reference;
+mod sandbox;
+mod stats;
+mod stop;
+mod typed;
+
+pub use engine::{Engine, EngineBuilder};
+pub use error::{BoxError, Error, ImportError, Result, Trap};
+pub use host_functions::{Caller, HostResult, IntoHostFunction, WithCaller};
+pub use limits::Limits;
+pub use module::Module;
+pub use sandbox::{Instance, Sandbox, SandboxBuilder};
+pub use stats::Stats;
+pub use stop::InterruptHandle;
+pub use typed::{WasmValue, WasmValues};
+
+pub use sandgrain_abi::message::{Frame, TrapCode};
+pub use sandgrain_abi::types;
+pub use sandgrain_abi::value::Value;
+pub use sandgrain_compile as compile;
+pub use sandgrain_hypervisor as hypervisor;
+pub use sandgrain_wasi as wasi;
+
+/// Bytes of the runtime's code and, within it, of the gate's instructions: all that runs in ring 0.
+///
+/// # Errors
+/// [`Error::Host`] if the library was built with a runtime that it cannot read.
+pub fn runtime_sizes() -> Result<(u64, u64)> {
+    machine::program::sizes()
+}

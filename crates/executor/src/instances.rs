@@ -1,0 +1,189 @@
+//! Instances, and what the host commands of them.
+
+use crate::report::{self, Aborted};
+use crate::{Embedder, State, values};
+use alloc::format;
+use alloc::vec::Vec;
+use sandgrain_abi::message::Outcome;
+use sandgrain_abi::{Command, HostReply, ImportSource, Value};
+use wasmtime::{
+    AsContextMut, Caller, Engine, Error, Extern, ExternType, Func, FuncType, Instance, Result,
+    RootScope, Store, StoreLimitsBuilder, Val,
+};
+
+/// How much a store may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of each linear memory.
+    pub memory: u64,
+    /// Linear memories.
+    pub memories: u64,
+    /// Tables.
+    pub tables: u64,
+    /// Elements of each table.
+    pub table_elements: u64,
+    /// Instances.
+    pub instances: u64,
+}
+
+/// Instances in one store, and what the host commands of them.
+pub struct Instances<E: Embedder> {
+    engine: Engine,
+    store: Store<State<E>>,
+    instances: Vec<Instance>,
+}
+
+fn limit(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+impl<E: Embedder> Instances<E> {
+    /// No instances yet.
+    pub fn new(engine: Engine, sizes: Sizes, embedder: E) -> Self {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(limit(sizes.memory))
+            .memories(limit(sizes.memories))
+            .tables(limit(sizes.tables))
+            .table_elements(limit(sizes.table_elements))
+            .instances(limit(sizes.instances))
+            .build();
+        let mut store = Store::new(&engine, State { limits, functions: Vec::new(), embedder });
+        store.limiter(|state| &mut state.limits);
+        Self { engine, store, instances: Vec::new() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store<State<E>> {
+        &self.store
+    }
+
+    /// The store, to change.
+    pub fn store_mut(&mut self) -> &mut Store<State<E>> {
+        &mut self.store
+    }
+
+    /// Does what the host commands.
+    pub fn execute(&mut self, command: Command) -> Outcome {
+        let result = match command {
+            Command::Instantiate { address, len, imports } => {
+                self.instantiate(address, len, &imports)
+            }
+            Command::Call { instance, export, args } => self.call(instance, &export, &args),
+            Command::GetGlobal { instance, export } => self.get_global(instance, &export),
+            Command::SetGlobal { instance, export, value } => {
+                self.set_global(instance, &export, &value)
+            }
+            Command::FindMemory { instance, export } => self.find_memory(instance, &export),
+        };
+        result.unwrap_or_else(|error| report::outcome(&mut self.store, &error))
+    }
+
+    fn instantiate(&mut self, address: u64, len: u64, imports: &[ImportSource]) -> Result<Outcome> {
+        let module = self.store.data_mut().embedder.module(&self.engine, address, len)?;
+        if module.imports().len() != imports.len() {
+            return Err(Error::msg("a source for each import is needed"));
+        }
+        let mut externs = Vec::new();
+        for (import, source) in module.imports().zip(imports) {
+            externs.push(match source {
+                ImportSource::Host(number) => match import.ty() {
+                    ExternType::Func(ty) => host_function(&mut self.store, ty, *number).into(),
+                    _ => return Err(Error::msg("only functions come from the host")),
+                },
+                ImportSource::Instance { instance, export } => self.export(*instance, export)?,
+            });
+        }
+        let instance = Instance::new(&mut self.store, &module, &externs)?;
+        self.instances.push(instance);
+        Ok(Outcome::Instantiated((self.instances.len() - 1) as u32))
+    }
+
+    fn export(&mut self, instance: u32, name: &str) -> Result<Extern> {
+        let found = self
+            .instances
+            .get(instance as usize)
+            .ok_or_else(|| Error::msg(format!("no instance {instance}")))?;
+        found
+            .get_export(&mut self.store, name)
+            .ok_or_else(|| Error::msg(format!("no export {name:?}")))
+    }
+
+    fn call(&mut self, instance: u32, name: &str, args: &[Value]) -> Result<Outcome> {
+        let function = self
+            .export(instance, name)?
+            .into_func()
+            .ok_or_else(|| Error::msg(format!("{name:?} is not a function")))?;
+        // References live until the scope ends; without one they would live as long as the store.
+        let mut scope = RootScope::new(&mut self.store);
+        let mut engine_args = Vec::with_capacity(args.len());
+        for arg in args {
+            engine_args.push(values::to_engine(scope.as_context_mut(), arg)?);
+        }
+        let count = function.ty(&scope).results().len();
+        let mut results = alloc::vec![Val::I32(0); count];
+        function.call(scope.as_context_mut(), &engine_args, &mut results)?;
+        let mut returned = Vec::with_capacity(count);
+        for result in &results {
+            returned.push(values::to_wire(scope.as_context_mut(), result)?);
+        }
+        Ok(Outcome::Returned(returned))
+    }
+
+    fn get_global(&mut self, instance: u32, name: &str) -> Result<Outcome> {
+        let global = self
+            .export(instance, name)?
+            .into_global()
+            .ok_or_else(|| Error::msg(format!("{name:?} is not a global")))?;
+        let mut scope = RootScope::new(&mut self.store);
+        let value = global.get(scope.as_context_mut());
+        Ok(Outcome::Returned(alloc::vec![values::to_wire(scope.as_context_mut(), &value)?]))
+    }
+
+    fn set_global(&mut self, instance: u32, name: &str, value: &Value) -> Result<Outcome> {
+        let global = self
+            .export(instance, name)?
+            .into_global()
+            .ok_or_else(|| Error::msg(format!("{name:?} is not a global")))?;
+        let mut scope = RootScope::new(&mut self.store);
+        let value = values::to_engine(scope.as_context_mut(), value)?;
+        global.set(scope.as_context_mut(), value)?;
+        Ok(Outcome::Returned(Vec::new()))
+    }
+
+    fn find_memory(&mut self, instance: u32, name: &str) -> Result<Outcome> {
+        let found = self
+            .export(instance, name)?
+            .into_memory()
+            .ok_or_else(|| Error::msg(format!("{name:?} is not a memory")))?;
+        let number = E::memory_number(&mut self.store, &found)
+            .ok_or_else(|| Error::msg("a memory that is not the host's"))?;
+        Ok(Outcome::Memory(number))
+    }
+}
+
+/// A function that asks the host.
+fn host_function<E: Embedder>(store: &mut Store<State<E>>, ty: FuncType, number: u32) -> Func {
+    Func::new(store, ty, move |mut caller, params, results| {
+        let memory = caller.get_export("memory").and_then(Extern::into_memory);
+        let args = to_wire(&mut caller, params)?;
+        match E::call_host(&mut caller, number, memory, args) {
+            Ok(HostReply::Values(values)) if values.len() == results.len() => {
+                for (result, value) in results.iter_mut().zip(&values) {
+                    *result = values::to_engine(caller.as_context_mut(), value)?;
+                }
+                Ok(())
+            }
+            Ok(HostReply::Abort) => Err(Error::new(Aborted)),
+            Ok(_) => Err(Error::msg("the host answered with something else")),
+            Err(error) => Err(Error::msg(error)),
+        }
+    })
+}
+
+fn to_wire<E: Embedder>(caller: &mut Caller<'_, State<E>>, params: &[Val]) -> Result<Vec<Value>> {
+    let mut args = Vec::with_capacity(params.len());
+    for param in params {
+        args.push(values::to_wire(caller.as_context_mut(), param)?);
+    }
+    Ok(args)
+}

@@ -1,0 +1,74 @@
+//! Errors of the engine as the host is told of them.
+
+use crate::State;
+use alloc::format;
+use alloc::string::{String, ToString};
+use sandgrain_abi::message::{Fault, Frame, Outcome, Trap, TrapCode};
+use wasmtime::{Error, Store, WasmBacktrace};
+
+/// The host answered a call with an error, which it keeps; the call is to end.
+#[derive(Debug)]
+pub(crate) struct Aborted;
+
+impl core::fmt::Display for Aborted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the host ended the call")
+    }
+}
+
+impl core::error::Error for Aborted {}
+
+/// What the host learns of `error`.
+pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome {
+    let fault = if error.is::<Aborted>() {
+        Fault::Host
+    } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
+        Fault::Wasm { code: code(*trap), message: trap.to_string() }
+    } else if error.is::<wasmtime::ThrownException>() {
+        // The exception stays pending in the store until it is taken.
+        let _ = store.take_pending_exception();
+        Fault::Wasm { code: TrapCode::UncaughtException, message: String::new() }
+    } else if error.is::<wasmtime::GcHeapOutOfMemory<()>>() {
+        Fault::Wasm { code: TrapCode::OutOfMemory, message: "garbage-collected heap".to_string() }
+    } else {
+        let reason = format!("{error:#}");
+        // The engine has no types for these errors; all of its words about limits have this one.
+        let limited = reason.contains("limit");
+        return if limited { Outcome::Limited(reason) } else { Outcome::Refused(reason) };
+    };
+    let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+    Outcome::Trapped(Trap { fault, frames })
+}
+
+fn frames(backtrace: &WasmBacktrace) -> alloc::vec::Vec<Frame> {
+    let frames = backtrace.frames().iter().take(Trap::MAX_FRAMES);
+    frames
+        .map(|frame| Frame {
+            module: frame.module().name().map(String::from),
+            function: frame.func_index(),
+            name: frame.func_name().map(String::from),
+            offset: frame.module_offset().and_then(|offset| u32::try_from(offset).ok()),
+        })
+        .collect()
+}
+
+fn code(trap: wasmtime::Trap) -> TrapCode {
+    use wasmtime::Trap as T;
+    match trap {
+        T::StackOverflow => TrapCode::StackOverflow,
+        T::MemoryOutOfBounds => TrapCode::MemoryOutOfBounds,
+        T::HeapMisaligned => TrapCode::HeapMisaligned,
+        T::TableOutOfBounds => TrapCode::TableOutOfBounds,
+        T::IndirectCallToNull => TrapCode::IndirectCallToNull,
+        T::BadSignature => TrapCode::BadSignature,
+        T::IntegerOverflow => TrapCode::IntegerOverflow,
+        T::IntegerDivisionByZero => TrapCode::IntegerDivisionByZero,
+        T::BadConversionToInteger => TrapCode::BadConversionToInteger,
+        T::UnreachableCodeReached => TrapCode::Unreachable,
+        T::NullReference => TrapCode::NullReference,
+        T::ArrayOutOfBounds => TrapCode::ArrayOutOfBounds,
+        T::AllocationTooLarge => TrapCode::AllocationTooLarge,
+        T::CastFailure => TrapCode::CastFailure,
+        _ => TrapCode::Other,
+    }
+}

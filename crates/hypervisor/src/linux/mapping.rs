@@ -1,0 +1,126 @@
+//! A block of address space of our own.
+
+use std::{io, os::fd::AsRawFd, ptr, ptr::NonNull, slice};
+
+use super::SealedFile;
+use crate::{Error, PAGE_SIZE};
+
+/// Private, readable, writable memory between two pages that fault.
+///
+/// The block is mapped from `new` to `drop`, and only this struct knows where: whatever else is
+/// mapped over it in between, it is never unmapped and never shared with another process.
+pub(crate) struct Mapping {
+    /// First byte of the block, which is the second page of the reservation.
+    base: NonNull<u8>,
+    /// Bytes of the block; the reservation has a page more at either end.
+    len: usize,
+}
+
+// SAFETY: it owns its memory as a `Box<[u8]>` does, and no thread has a part in that.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; through a shared reference it can only be read.
+unsafe impl Sync for Mapping {}
+
+const GUARD: usize = PAGE_SIZE;
+
+impl Mapping {
+    /// `len` bytes of zeros; `len` is a multiple of the page size and not zero.
+    pub(crate) fn new(len: usize) -> Result<Self, Error> {
+        debug_assert!(len != 0 && len.is_multiple_of(PAGE_SIZE));
+        let failed = |source| Error::OutOfMemory { bytes: len, source };
+        let reserved = len
+            .checked_add(2 * GUARD)
+            .filter(|reserved| isize::try_from(*reserved).is_ok())
+            .ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
+
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping, at a place that the kernel chooses, so over nothing of ours.
+        let reservation =
+            unsafe { libc::mmap(ptr::null_mut(), reserved, libc::PROT_NONE, flags, -1, 0) };
+        if reservation == libc::MAP_FAILED {
+            return Err(failed(io::Error::last_os_error()));
+        }
+        // SAFETY: one page into a reservation of more than two.
+        let base = unsafe { reservation.cast::<u8>().add(GUARD) };
+        let base = NonNull::new(base).expect("a mapping is not at address 0");
+        let mapping = Mapping { base, len };
+
+        // SAFETY: the block within the reservation just made, which nothing refers to yet.
+        let result = unsafe {
+            libc::mprotect(mapping.base.as_ptr().cast(), len, libc::PROT_READ | libc::PROT_WRITE)
+        };
+        if result != 0 {
+            return Err(failed(io::Error::last_os_error()));
+        }
+        Ok(mapping)
+    }
+
+    /// Bytes of the block.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The block.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `len` bytes are mapped readable at `base` until `drop`, initialised by the kernel,
+        // and fit an `isize` (checked in `new`). Nothing writes to them while they are borrowed: the
+        // host does so through `&mut self`, and a guest only while its vCPU runs, which takes the VM
+        // that owns this mapping exclusively (`Vm::run`).
+        unsafe { slice::from_raw_parts(self.base.as_ptr(), self.len) }
+    }
+
+    /// The block, to write to.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`; `&mut self` makes it the only access.
+        unsafe { slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
+    }
+
+    /// Puts a private copy of `file` at the start of the block; what is after it stays.
+    ///
+    /// # Panics
+    /// When the file is larger than the block.
+    pub(crate) fn map_file(&mut self, file: &SealedFile) -> Result<(), Error> {
+        assert!(file.len() <= self.len, "a file of {} bytes over {}", file.len(), self.len);
+        if file.len() == 0 {
+            return Ok(());
+        }
+        // The file's content and size are sealed, so that pages not yet copied cannot change, and
+        // none of them can go away.
+        self.replace(0, file.len(), 0, file.file().as_raw_fd())
+    }
+
+    /// Makes everything from byte `start` on zeros; `start` is a multiple of the page size.
+    ///
+    /// # Panics
+    /// When `start` is beyond the block.
+    pub(crate) fn map_zeros(&mut self, start: usize) -> Result<(), Error> {
+        assert!(start <= self.len && start.is_multiple_of(PAGE_SIZE));
+        if start == self.len {
+            return Ok(());
+        }
+        self.replace(start, self.len - start, libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// Replaces `len` bytes at `start`, which are within the block, by a fresh private mapping.
+    fn replace(&mut self, start: usize, len: usize, flags: i32, fd: i32) -> Result<(), Error> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_FIXED;
+        // SAFETY: `start` and `len` are within the block (both callers check), which is ours, and
+        // which `&mut self` keeps anyone from borrowing. The result is mapped just as `bytes` needs.
+        let result = unsafe {
+            libc::mmap(self.base.as_ptr().add(start).cast(), len, protection, flags, fd, 0)
+        };
+        if result == libc::MAP_FAILED {
+            return Err(Error::OutOfMemory { bytes: len, source: io::Error::last_os_error() });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the whole reservation, which `new` made and nothing has unmapped since; nobody can
+        // borrow it any more. It fails only for a range that is not one.
+        unsafe { libc::munmap(self.base.as_ptr().sub(GUARD).cast(), self.len + 2 * GUARD) };
+    }
+}

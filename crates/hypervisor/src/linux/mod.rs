@@ -1,0 +1,7 @@
+//! Memory the Linux way.
+
+mod mapping;
+mod pagemap;
+mod sealed_file;
+
+pub(crate) use self::{mapping::Mapping, pagemap::private_pages, sealed_file::SealedFile};

@@ -1,0 +1,200 @@
+//! What can go wrong, by what the caller does next.
+
+use sandgrain_abi::message::{Frame, TrapCode};
+use std::fmt;
+use std::time::Duration;
+
+/// A result of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Any error, as host functions may return them.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why something did not work. Each variant stands for another thing to do about it; none of them
+/// leaves the engine unusable, and [`Error::is_final`] tells which of them end a sandbox.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no usable hypervisor: make one available.
+    #[error("no usable hypervisor: {0}")]
+    NoHypervisor(String),
+    /// The module is not one that can be run: correct it.
+    #[error("{0}")]
+    Module(#[source] sandgrain_compile::Error),
+    /// Imports that nothing satisfies, or not with the right type: grant or define them.
+    #[error("{}", Imports(.0))]
+    Imports(Vec<ImportError>),
+    /// The call asks for something that the module does not offer: correct the call.
+    #[error("{0}")]
+    BadCall(String),
+    /// A limit of the sandbox stands in the way: raise it, or accept it.
+    #[error("{what} is limited to {limit}; {detail}; raise the limit if the guest may have more")]
+    Limit {
+        /// What is limited.
+        what: &'static str,
+        /// The limit, with its unit.
+        limit: String,
+        /// What asked for more.
+        detail: String,
+    },
+    /// WebAssembly stopped by its own rules: look into the program.
+    #[error("{0}")]
+    Trap(Trap),
+    /// The program asked to exit: pass its code on. Code 0 is a success.
+    #[error("the program exited with code {0}")]
+    Exit(i32),
+    /// The deadline passed: give more time, or accept it. Ends the sandbox.
+    #[error("the call was stopped at its deadline, after {}", Seconds(*.0))]
+    Deadline(Duration),
+    /// The call was stopped on request. Ends the sandbox.
+    #[error("the call was interrupted on request")]
+    Interrupted,
+    /// A host function failed: its error.
+    #[error("the host function {function} failed: {source}")]
+    HostFunction {
+        /// Its module and name.
+        function: String,
+        /// What it returned.
+        source: BoxError,
+    },
+    /// What WASI was granted cannot be given: correct the grant.
+    #[error("{0}")]
+    Grant(#[source] sandgrain_wasi::Error),
+    /// The guest broke: a defect of the runtime, or an attack. Ends the sandbox; report it.
+    #[error("the guest failed: {0}; please report this with the module that caused it")]
+    Guest(String),
+    /// The sandbox has ended, by an earlier error: make a new one.
+    #[error("the sandbox ended when an earlier call failed ({0}); make a new one")]
+    Ended(String),
+    /// The host could not do its part: memory, descriptors, threads.
+    #[error("the host failed: {0}")]
+    Host(String),
+}
+
+impl Error {
+    /// Whether the error has ended the sandbox that it came from.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Deadline(_) | Self::Interrupted | Self::Guest(_) | Self::Ended(_) | Self::Host(_)
+        )
+    }
+
+    /// The error's name, for programs that read reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoHypervisor(_) => "no-hypervisor",
+            Self::Module(_) => "module",
+            Self::Imports(_) => "imports",
+            Self::BadCall(_) => "bad-call",
+            Self::Limit { .. } => "limit",
+            Self::Trap(_) => "trap",
+            Self::Exit(_) => "exit",
+            Self::Deadline(_) => "deadline",
+            Self::Interrupted => "interrupted",
+            Self::HostFunction { .. } => "host-function",
+            Self::Grant(_) => "grant",
+            Self::Guest(_) => "guest",
+            Self::Ended(_) => "ended",
+            Self::Host(_) => "host",
+        }
+    }
+
+    /// An error of the hypervisor while a guest runs.
+    pub(crate) fn hypervisor(error: &sandgrain_hypervisor::Error) -> Self {
+        Self::Host(error.to_string())
+    }
+}
+
+impl From<sandgrain_compile::Error> for Error {
+    fn from(error: sandgrain_compile::Error) -> Self {
+        Self::Module(error)
+    }
+}
+
+/// An import that is not satisfied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportError {
+    /// The module name that it asks for.
+    pub module: String,
+    /// The name in that module.
+    pub name: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+struct Imports<'a>(&'a [ImportError]);
+
+impl fmt::Display for Imports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of the module's imports cannot be satisfied: ", self.0.len())?;
+        for (i, import) in self.0.iter().enumerate() {
+            let ImportError { module, name, problem } = import;
+            write!(f, "{}{module}.{name} ({problem})", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} s", self.0.as_secs_f64())
+    }
+}
+
+/// A stop by WebAssembly's own rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// Which rule.
+    pub code: TrapCode,
+    /// More, where the code does not say it all.
+    pub message: String,
+    /// Where, innermost first.
+    pub frames: Vec<Frame>,
+}
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            TrapCode::Other | TrapCode::OutOfMemory if !self.message.is_empty() => {
+                write!(f, "trap: {}", self.message)?;
+            }
+            code => write!(f, "trap: {code}")?,
+        }
+        if let Some(frame) = self.frames.first() {
+            write!(f, " in {}", FrameText(frame))?;
+        }
+        Ok(())
+    }
+}
+
+impl Trap {
+    /// The backtrace, a line for each frame, innermost first.
+    pub fn backtrace(&self) -> impl Iterator<Item = String> {
+        self.frames.iter().map(|frame| FrameText(frame).to_string())
+    }
+}
+
+struct FrameText<'a>(&'a Frame);
+
+impl fmt::Display for FrameText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Frame { module, function, name, offset } = self.0;
+        if let Some(module) = module {
+            // Names are the module's own: they must not reach a terminal as they are.
+            write!(f, "{}!", module.escape_debug())?;
+        }
+        match name {
+            Some(name) => write!(f, "{}", name.escape_debug())?,
+            None => write!(f, "function {function}")?,
+        }
+        match offset {
+            Some(offset) => write!(f, " at {offset:#x}"),
+            None => Ok(()),
+        }
+    }
+}

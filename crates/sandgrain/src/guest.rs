@@ -1,0 +1,353 @@
+//! A guest in its VM: commands in, outcomes out, and its requests answered in between.
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::limits::Limits;
+use crate::machine::Machine;
+use crate::machine::address_space::{Access, AddressSpace};
+use crate::machine::base::{self, Base};
+use crate::machine::descriptors;
+use crate::machine::memories::Memories;
+use crate::machine::plan::Plan;
+use crate::stats::Stats;
+use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
+use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, Request};
+use sandgrain_abi::types::ModuleInfo;
+use sandgrain_abi::{Encode, Value};
+use crate::module::Module;
+use sandgrain_compile::Artifact;
+use sandgrain_hypervisor::{
+    GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit,
+};
+use std::ops::Range;
+use std::time::Instant;
+
+/// The largest request that is taken from a guest, in bytes.
+const MAX_REQUEST: u64 = 1 << 20;
+
+/// A guest.
+pub(crate) struct Guest {
+    vm: Box<dyn Vm>,
+    space: AddressSpace,
+    plan: Plan,
+    memories: Memories,
+    /// The first address for code that no module has taken.
+    next_code: u64,
+    /// A reply that did not fit into the room that the guest gave.
+    pending: Option<Vec<u8>>,
+    /// What the guest waits with for a command.
+    idle: bool,
+    /// Where the guest wants its reply.
+    reply_room: Range<u64>,
+    buffer: Vec<u8>,
+    stats: Stats,
+}
+
+impl Guest {
+    /// Makes a machine for these modules; nothing runs yet.
+    pub(crate) fn new(
+        hypervisor: &dyn Hypervisor,
+        base: &Base,
+        limits: &Limits,
+        modules: &[(&ModuleInfo, u64)],
+        cpu_features: Vec<String>,
+    ) -> Result<Self> {
+        let plan = Plan::new(base, limits, modules)?;
+        let hv = |error| Error::hypervisor(&error);
+        let len = usize::try_from(plan.len()).map_err(|_| Error::Host("memory too large".into()))?;
+        let mut memory = GuestMemory::with_image(&base.image, len).map_err(hv)?;
+        let mut space = base.space.clone();
+        space.extend(plan.tables.end);
+        let stack = plan.stack.end - plan.stack.start;
+        let bottom = layout::STACK_TOP - stack;
+        space.map(&mut memory, bottom, plan.stack.start, stack, Access::ReadWrite)?;
+        let heap = plan.heap.end - plan.heap.start;
+        space.map(&mut memory, layout::HEAP, plan.heap.start, heap, Access::ReadWrite)?;
+
+        let boot = Boot {
+            version: sandgrain_abi::VERSION,
+            heap_size: heap,
+            stack_size: stack,
+            wasm_stack: limits.stack,
+            max_tables: limits.tables,
+            max_table_elements: limits.table_elements,
+            max_instances: limits.instances,
+            max_memories: plan.max_memories,
+            max_memory: limits.memory,
+            cpu_features,
+        };
+        let mut buffer = Vec::new();
+        boot.encode_to(&mut buffer);
+        memory.write(base::MAILBOX + layout::MAILBOX_HEADER, &buffer).map_err(hv)?;
+
+        let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
+        let features = hypervisor.cpu_features();
+        let registers = descriptors::registers(space.root(), base.program.gate.start, features);
+        vm.set_system_registers(&registers).map_err(hv)?;
+        let rsp = layout::STACK_TOP - 64;
+        vm.set_registers(&Registers { rip: base.program.entry, rsp, ..Default::default() })
+            .map_err(hv)?;
+        Ok(Self {
+            memories: Memories::new(&plan, limits.memory),
+            vm,
+            space,
+            plan,
+            next_code: 0,
+            pending: None,
+            idle: false,
+            reply_room: 0..0,
+            buffer,
+            stats: Stats::default(),
+        })
+    }
+
+    pub(crate) fn interrupter(&self) -> Interrupter {
+        self.vm.interrupter()
+    }
+
+    /// Puts a module's code into the guest: its text executable, the rest readable. Its address.
+    fn load(&mut self, artifact: &Artifact) -> Result<(u64, u64)> {
+        let (code, text) = (artifact.code(), artifact.text());
+        let len = (code.len() as u64).next_multiple_of(PAGE_SIZE);
+        let phys = self.plan.code.start + self.next_code;
+        if len > self.plan.code.end - phys {
+            return Err(Error::Limit {
+                what: "code of modules that are added later",
+                limit: format!("{} bytes", self.plan.code.end - self.plan.code.start),
+                detail: format!("another module of {len} bytes does not fit"),
+            });
+        }
+        let address = layout::CODE + self.next_code;
+        let memory = self.vm.memory_mut();
+        memory.write(phys, code).map_err(|error| Error::hypervisor(&error))?;
+        let text = text.start as u64..(text.end as u64).next_multiple_of(PAGE_SIZE);
+        for (part, access) in [
+            (0..text.start, Access::ReadOnly),
+            (text.clone(), Access::Code),
+            (text.end..len, Access::ReadOnly),
+        ] {
+            let (virt, phys) = (address + part.start, phys + part.start);
+            self.space.map(memory, virt, phys, part.end.saturating_sub(part.start), access)?;
+        }
+        self.next_code += len.next_multiple_of(crate::machine::address_space::LARGE_PAGE);
+        Ok((address, code.len() as u64))
+    }
+
+    /// Runs the guest until it waits for its first command.
+    fn start(&mut self, host: &mut Host) -> Result<()> {
+        match self.run(host)? {
+            Request::Ready => Ok(()),
+            other => Err(Error::Guest(format!("it began with {other:?}"))),
+        }
+    }
+
+    /// Runs until the guest has nothing more to ask: its last request.
+    fn run(&mut self, host: &mut Host) -> Result<Request> {
+        self.idle = false;
+        loop {
+            let entered = Instant::now();
+            let exit = self.vm.run();
+            let left = Instant::now();
+            self.stats.guest += left - entered;
+            self.stats.exits += 1;
+            let last = self.exit(exit, host);
+            self.stats.host += left.elapsed();
+            if let Some(request) = last? {
+                self.idle = true;
+                return Ok(request);
+            }
+        }
+    }
+
+    /// Deals with one exit; gives the request that waits for a command, if it is one.
+    fn exit(
+        &mut self,
+        exit: Result<VmExit, sandgrain_hypervisor::Error>,
+        host: &mut Host,
+    ) -> Result<Option<Request>> {
+        match exit.map_err(|error| Error::hypervisor(&error))? {
+            VmExit::PortOut { port: layout::PORT_HYPERCALL, .. } => self.hypercall(host),
+            VmExit::PortOut { port: layout::PORT_FATAL, .. } => Err(self.fault()),
+            VmExit::Interrupted => match host.stopped() {
+                Some(error) => Err(error),
+                // Meant for an earlier call: go on.
+                None => Ok(None),
+            },
+            exit => Err(Error::Guest(format!("it left the VM by {exit:?}"))),
+        }
+    }
+
+    fn hypercall(&mut self, host: &mut Host) -> Result<Option<Request>> {
+        self.stats.hypercalls += 1;
+        let Some(request) = self.receive()? else {
+            return Ok(None);
+        };
+        let answer = match request {
+            Request::Ready | Request::Done(_) => return Ok(Some(request)),
+            Request::HostCall { function, memory, args } => {
+                let span = tracing::trace_span!("hypercall", function);
+                let _entered = span.enter();
+                self.host_call(function, memory, &args, host)?
+            }
+            Request::CreateMemory { size, maximum } => {
+                let memory = self.vm.memory_mut();
+                self.memories.create(memory, &mut self.space, size, maximum)?
+            }
+            Request::GrowMemory { memory: number, size } => {
+                let memory = self.vm.memory_mut();
+                self.memories.grow(memory, &mut self.space, number, size)?
+            }
+            Request::Panic(message) => {
+                return Err(Error::Guest(format!("its runtime gave up: {}", message.escape_debug())));
+            }
+            Request::Fault => return Err(self.fault()),
+        };
+        self.reply(&answer)?;
+        // A host function may have used up the time; the guest must not get another turn then.
+        match host.stopped() {
+            Some(error) => Err(error),
+            None => Ok(None),
+        }
+    }
+
+    fn host_call(
+        &mut self,
+        function: u32,
+        memory: Option<u32>,
+        args: &[Value],
+        host: &mut Host,
+    ) -> Result<HostReply> {
+        self.stats.host_calls += 1;
+        let memory = match memory {
+            Some(number) => Some(Machine::memory(self, number)?),
+            None => None,
+        };
+        host.call(function, memory, args)
+    }
+
+    /// Reads the guest's request. `None`: it asked again for a reply, and has it.
+    fn receive(&mut self) -> Result<Option<Request>> {
+        let hv = |error| Error::hypervisor(&error);
+        // One copy of the header; all that follows works on the copy.
+        let mut header = [0; layout::MAILBOX_HEADER as usize];
+        self.vm.memory().read(base::MAILBOX, &mut header).map_err(hv)?;
+        let field = |at: u64| {
+            let at = at as usize;
+            header[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let room = field(mailbox::REPLY_CAPACITY);
+        self.reply_room = self.translate(field(mailbox::REPLY_ADDRESS), room)?;
+        let len = field(mailbox::REQUEST_LEN);
+        if len == 0 {
+            let Some(reply) = self.pending.take() else {
+                return Err(Error::Guest("it asked for a reply that there is not".to_owned()));
+            };
+            self.send(reply)?;
+            return Ok(None);
+        }
+        if len > MAX_REQUEST {
+            return Err(Error::Guest(format!("it sent a request of {len} bytes")));
+        }
+        let range = self.translate(field(mailbox::REQUEST_ADDRESS), len)?;
+        // Nothing runs while the host decodes, so the bytes can be read in place; each is read once.
+        let bytes = self.vm.memory().slice(range).map_err(hv)?;
+        let request = Request::decode_from(bytes);
+        request.map(Some).map_err(|error| Error::Guest(format!("it sent a {error}")))
+    }
+
+    /// Guest-physical bytes of a range that the guest named: within the mailbox's room or the heap.
+    fn translate(&self, address: u64, len: u64) -> Result<Range<u64>> {
+        let header = layout::MAILBOX_HEADER;
+        let windows = [
+            (layout::MAILBOX + header, base::MAILBOX + header, layout::MAILBOX_SIZE - header),
+            (layout::HEAP, self.plan.heap.start, self.plan.heap.end - self.plan.heap.start),
+        ];
+        for (virt, phys, size) in windows {
+            if let Some(offset) = address.checked_sub(virt)
+                && offset <= size
+                && len <= size - offset
+            {
+                return Ok(phys + offset..phys + offset + len);
+            }
+        }
+        Err(Error::Guest(format!("it named {len} bytes at {address:#x}, which are not its to name")))
+    }
+
+    fn reply(&mut self, message: &impl Encode) -> Result<()> {
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.clear();
+        message.encode_to(&mut bytes);
+        self.send(bytes)
+    }
+
+    /// Writes a reply, or only its length if there is no room for it.
+    fn send(&mut self, bytes: Vec<u8>) -> Result<()> {
+        let hv = |error| Error::hypervisor(&error);
+        let memory = self.vm.memory_mut();
+        let len = bytes.len() as u64;
+        memory.write_u64(base::MAILBOX + mailbox::REPLY_LEN, len).map_err(hv)?;
+        if len <= self.reply_room.end - self.reply_room.start {
+            memory.write(self.reply_room.start, &bytes).map_err(hv)?;
+            self.buffer = bytes;
+        } else {
+            self.pending = Some(bytes);
+        }
+        Ok(())
+    }
+
+    /// What the gate wrote down of a trap that nothing handles.
+    fn fault(&self) -> Error {
+        let field = |at| self.vm.memory().read_u64(base::RECORD + at).unwrap_or(u64::MAX);
+        let vector = field(record::VECTOR);
+        let how = match field(record::FATAL) {
+            record::fatal::NONE => "in the runtime",
+            record::fatal::RING0 => "in the gate",
+            record::fatal::NESTED => "in the trap entry",
+            record::fatal::SYSCALL => {
+                return Error::Guest(format!("`syscall` at {:#x}", field(record::RIP)));
+            }
+            _ => "with a record that makes no sense",
+        };
+        Error::Guest(format!(
+            "exception {vector} {how}: error code {:#x}, rip {:#x}, rsp {:#x}, cr2 {:#x}",
+            field(record::ERROR),
+            field(record::RIP),
+            field(record::RSP),
+            field(record::ADDRESS),
+        ))
+    }
+}
+
+impl Machine for Guest {
+    fn load(&mut self, module: &Module) -> Result<(u64, u64)> {
+        match module.artifact() {
+            Some(artifact) => self.load(artifact),
+            None => Err(Error::BadCall("the module was compiled to run without a VM".to_owned())),
+        }
+    }
+
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome> {
+        if !self.idle {
+            self.start(host)?;
+        }
+        self.reply(command)?;
+        match self.run(host)? {
+            Request::Done(outcome) => Ok(outcome),
+            other => Err(Error::Guest(format!("it answered a command with {other:?}"))),
+        }
+    }
+
+    fn memory(&mut self, number: u32) -> Result<&mut [u8]> {
+        let range = self.memories.range(number).unwrap_or(0..0);
+        self.vm.memory_mut().slice_mut(range).map_err(|error| Error::hypervisor(&error))
+    }
+
+    fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    fn resident_pages(&self) -> Result<Option<u64>> {
+        let pages = self.vm.memory().resident_pages();
+        pages.map(Some).map_err(|error| Error::hypervisor(&error))
+    }
+}

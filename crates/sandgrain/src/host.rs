@@ -1,0 +1,145 @@
+//! The host's side of a sandbox: what answers the guest's calls.
+
+use crate::error::{Error, Result};
+use crate::host_functions::{Caller, HostFunctions};
+use crate::stop::{Control, Reason};
+use sandgrain_abi::Value;
+use sandgrain_abi::message::HostReply;
+use sandgrain_abi::types::{FuncType, ValType};
+use sandgrain_wasi::{Cancel, Function, Reply, ValueType, Wasi};
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+/// Host functions above this number are WASI's.
+const WASI: u32 = 1 << 24;
+
+/// What answers a guest's calls.
+#[derive(Default)]
+pub(crate) struct Host {
+    pub(crate) functions: HostFunctions,
+    pub(crate) wasi: Option<Wasi>,
+    /// Stops the waiting of the call under way.
+    pub(crate) cancel: Cancel,
+    pub(crate) control: Weak<Control>,
+    pub(crate) started: Option<Instant>,
+    /// The error that ends the call under way, once the guest has unwound.
+    pub(crate) failure: Option<Error>,
+}
+
+/// The wire's type of a WASI function.
+fn wasi_type(function: Function) -> FuncType {
+    let types = |types: &[ValueType]| {
+        let map = types.iter().map(|ty| match ty {
+            ValueType::I32 => ValType::I32,
+            ValueType::I64 => ValType::I64,
+        });
+        map.collect()
+    };
+    FuncType { params: types(function.params()), results: types(function.results()) }
+}
+
+impl Host {
+    /// What the host offers under a name: its number, and its type.
+    pub(crate) fn find(&self, module: &str, name: &str) -> Result<(u32, FuncType), String> {
+        if let Some((number, ty)) = self.functions.find(module, name) {
+            return Ok((number as u32, ty.clone()));
+        }
+        if module != sandgrain_wasi::MODULE {
+            return Err("nothing offers it; define a host function or preload a module".to_owned());
+        }
+        match Wasi::lookup(name) {
+            Some(_) if self.wasi.is_none() => Err("WASI is not granted".to_owned()),
+            Some(function) => Ok((WASI + u32::from(function.index()), wasi_type(function))),
+            None => Err("WASI preview 1 has no such function".to_owned()),
+        }
+    }
+
+    /// Why the call under way is to stop, if it is.
+    pub(crate) fn stopped(&self) -> Option<Error> {
+        let reason = self.control.upgrade()?.reason()?;
+        Some(self.stop_error(reason))
+    }
+
+    pub(crate) fn stop_error(&self, reason: Reason) -> Error {
+        match reason {
+            Reason::Interrupted => Error::Interrupted,
+            Reason::Deadline => {
+                let taken = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+                Error::Deadline(taken)
+            }
+        }
+    }
+
+    /// Calls a function for the guest. An error that ends the call is kept until the guest has
+    /// unwound; one that ends the sandbox is returned.
+    pub(crate) fn call(
+        &mut self,
+        function: u32,
+        memory: Option<&mut [u8]>,
+        args: &[Value],
+    ) -> Result<HostReply> {
+        let result = match function.checked_sub(WASI) {
+            Some(number) => self.call_wasi(number, memory, args),
+            None => self.functions.call(function as usize, &mut Caller::new(memory), args),
+        };
+        match result {
+            Ok(values) => Ok(HostReply::Values(values)),
+            Err(error) if error.is_final() => Err(error),
+            Err(error) => {
+                self.failure = Some(error);
+                Ok(HostReply::Abort)
+            }
+        }
+    }
+
+    fn call_wasi(
+        &mut self,
+        number: u32,
+        memory: Option<&mut [u8]>,
+        args: &[Value],
+    ) -> Result<Vec<Value>> {
+        let function = u16::try_from(number).ok().and_then(Function::from_index);
+        let (Some(function), Some(wasi)) = (function, &mut self.wasi) else {
+            return Err(Error::Guest(format!("it called WASI function {number}, never given")));
+        };
+        let span = tracing::trace_span!("wasi", function = function.name());
+        let _entered = span.enter();
+        // The engine has checked the types; anything else is a guest that got around it.
+        let mut slots = [0; 16];
+        for (slot, arg) in slots.iter_mut().zip(args) {
+            *slot = match *arg {
+                Value::I32(value) => u64::from(value.cast_unsigned()),
+                Value::I64(value) => value.cast_unsigned(),
+                _ => return Err(Error::Guest("it called WASI with other than integers".into())),
+            };
+        }
+        let args = slots.get(..args.len()).unwrap_or_default();
+        match wasi.call(function, args, memory.unwrap_or_default(), &self.cancel) {
+            Ok(Reply::Value(_)) if function.results().is_empty() => Ok(Vec::new()),
+            Ok(Reply::Value(errno)) => Ok(vec![Value::I32(errno)]),
+            Ok(Reply::Exit(code)) => Err(Error::Exit(code)),
+            Err(error) => Err(self.wasi_error(function, error)),
+        }
+    }
+
+    fn wasi_error(&self, function: Function, error: sandgrain_wasi::Error) -> Error {
+        use sandgrain_wasi::Error as E;
+        match error {
+            E::Cancelled => self.stopped().unwrap_or(Error::Interrupted),
+            E::OutputLimit { stream, limit } => Error::Limit {
+                what: match stream {
+                    sandgrain_wasi::Stream::Stdout => "standard output",
+                    sandgrain_wasi::Stream::Stderr => "standard error",
+                },
+                limit: format!("{limit} bytes"),
+                detail: "the guest wrote more".to_owned(),
+            },
+            E::Grant { .. } | E::Config(_) => Error::Grant(error),
+            E::Host { .. } => Error::Host(error.to_string()),
+            other => Error::HostFunction {
+                function: format!("{}.{}", sandgrain_wasi::MODULE, function.name()),
+                source: other.into(),
+            },
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Four-level page tables, written into guest-physical memory.
+
+use crate::error::{Error, Result};
+use sandgrain_abi::layout::PAGE_SIZE;
+
+/// Bytes that one entry of the second level can map by itself.
+pub(crate) const LARGE_PAGE: u64 = 2 << 20;
+
+const PRESENT: u64 = 1;
+const WRITABLE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
+/// Set from the start, so that no CPU ever writes to the page tables by itself.
+const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
+const LARGE: u64 = 1 << 7;
+const NO_EXECUTE: u64 = 1 << 63;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// Who may do what with a page. There is no access that both writes and executes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Ring 0 executes.
+    Gate,
+    /// Ring 0 reads and writes.
+    GateData,
+    /// Ring 3 executes and reads.
+    Code,
+    /// Ring 3 reads.
+    ReadOnly,
+    /// Ring 3 reads and writes.
+    ReadWrite,
+}
+
+impl Access {
+    fn bits(self) -> u64 {
+        PRESENT
+            | ACCESSED_DIRTY
+            | match self {
+                Self::Gate => 0,
+                Self::GateData => WRITABLE | NO_EXECUTE,
+                Self::Code => USER,
+                Self::ReadOnly => USER | NO_EXECUTE,
+                Self::ReadWrite => USER | WRITABLE | NO_EXECUTE,
+            }
+    }
+}
+
+/// Guest-physical memory, as far as page tables need it.
+pub(crate) trait Tables {
+    /// Reads an entry.
+    fn entry(&self, address: u64) -> Result<u64>;
+    /// Writes an entry.
+    fn set_entry(&mut self, address: u64, entry: u64) -> Result<()>;
+}
+
+impl Tables for Vec<u8> {
+    fn entry(&self, address: u64) -> Result<u64> {
+        let bytes = usize::try_from(address).ok().and_then(|at| self.get(at..)?.first_chunk());
+        bytes.map(|bytes| u64::from_le_bytes(*bytes)).ok_or_else(out_of_memory)
+    }
+
+    fn set_entry(&mut self, address: u64, entry: u64) -> Result<()> {
+        let at = usize::try_from(address).map_err(|_| out_of_memory())?;
+        let bytes = self.get_mut(at..).and_then(|bytes| bytes.first_chunk_mut());
+        *bytes.ok_or_else(out_of_memory)? = entry.to_le_bytes();
+        Ok(())
+    }
+}
+
+impl Tables for sandgrain_hypervisor::GuestMemory {
+    fn entry(&self, address: u64) -> Result<u64> {
+        self.read_u64(address).map_err(|error| Error::hypervisor(&error))
+    }
+
+    fn set_entry(&mut self, address: u64, entry: u64) -> Result<()> {
+        self.write_u64(address, entry).map_err(|error| Error::hypervisor(&error))
+    }
+}
+
+fn out_of_memory() -> Error {
+    Error::Host("a page table outside of its memory".to_owned())
+}
+
+/// A set of page tables and the pages that it may still use for more of them.
+#[derive(Clone, Debug)]
+pub(crate) struct AddressSpace {
+    root: u64,
+    next: u64,
+    end: u64,
+}
+
+impl AddressSpace {
+    /// An empty one, whose tables take the zeroed pages from `start` to `end`.
+    pub(crate) fn new(start: u64, end: u64) -> Self {
+        Self { root: start, next: start + PAGE_SIZE, end }
+    }
+
+    /// The guest-physical address of the first table, for CR3.
+    pub(crate) fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// The first page that no table has taken.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Lets tables take pages up to `end`.
+    pub(crate) fn extend(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// Maps `len` bytes from `virt` on to those from `phys` on, all multiples of a page. What is mapped
+    /// already must not be mapped again: present entries are never changed.
+    pub(crate) fn map(
+        &mut self,
+        memory: &mut impl Tables,
+        virt: u64,
+        phys: u64,
+        len: u64,
+        access: Access,
+    ) -> Result<()> {
+        debug_assert!(virt.is_multiple_of(PAGE_SIZE) && phys.is_multiple_of(PAGE_SIZE));
+        let mut done = 0;
+        while done < len {
+            let (virt, phys, left) = (virt + done, phys + done, len - done);
+            let whole = left >= LARGE_PAGE
+                && virt.is_multiple_of(LARGE_PAGE)
+                && phys.is_multiple_of(LARGE_PAGE);
+            let mut table = self.root;
+            for level in [3, 2] {
+                table = self.descend(memory, table, index(virt, level))?;
+            }
+            let (slot, size, entry) = if whole {
+                (table + index(virt, 1) * 8, LARGE_PAGE, phys | access.bits() | LARGE)
+            } else {
+                let table = self.descend(memory, table, index(virt, 1))?;
+                (table + index(virt, 0) * 8, PAGE_SIZE, phys | access.bits())
+            };
+            if memory.entry(slot)? & PRESENT != 0 {
+                return Err(Error::Host(format!("address {virt:#x} is mapped already")));
+            }
+            memory.set_entry(slot, entry)?;
+            done += size;
+        }
+        Ok(())
+    }
+
+    /// The table below an entry, which is made if there is none.
+    fn descend(&mut self, memory: &mut impl Tables, table: u64, index: u64) -> Result<u64> {
+        let slot = table + index * 8;
+        let entry = memory.entry(slot)?;
+        if entry & PRESENT != 0 {
+            if entry & LARGE != 0 {
+                return Err(Error::Host("a large page where a page table is needed".to_owned()));
+            }
+            return Ok(entry & ADDRESS);
+        }
+        if self.next >= self.end {
+            return Err(Error::Host("no room for another page table".to_owned()));
+        }
+        let below = self.next;
+        self.next += PAGE_SIZE;
+        // The entry of a table allows everything; the entries of pages take away.
+        memory.set_entry(slot, below | PRESENT | WRITABLE | USER | ACCESSED_DIRTY)?;
+        Ok(below)
+    }
+}
+
+/// The index of an address in a table of a level; pages are level 0.
+fn index(virt: u64, level: u32) -> u64 {
+    virt >> (12 + 9 * level) & 511
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walks the tables as a CPU does: the entry that maps `virt`.
+    fn walk(memory: &Vec<u8>, space: &AddressSpace, virt: u64) -> Option<u64> {
+        let mut table = space.root();
+        for level in [3, 2, 1, 0] {
+            let entry = memory.entry(table + index(virt, level) * 8).ok()?;
+            if entry & PRESENT == 0 {
+                return None;
+            }
+            if level == 0 || entry & LARGE != 0 {
+                return Some(entry);
+            }
+            table = entry & ADDRESS;
+        }
+        None
+    }
+
+    fn space() -> (Vec<u8>, AddressSpace) {
+        (vec![0; 64 << 12], AddressSpace::new(PAGE_SIZE, 64 << 12))
+    }
+
+    #[test]
+    fn pages_are_mapped_with_their_access_and_nothing_around_them() {
+        let (mut memory, mut space) = space();
+        space.map(&mut memory, 0x40_0000, 0x7000, 0x2000, Access::Code).unwrap();
+        assert_eq!(walk(&memory, &space, 0x3f_f000), None);
+        assert_eq!(walk(&memory, &space, 0x40_0000), Some(0x7000 | Access::Code.bits()));
+        assert_eq!(walk(&memory, &space, 0x40_1fff), Some(0x8000 | Access::Code.bits()));
+        assert_eq!(walk(&memory, &space, 0x40_2000), None);
+    }
+
+    #[test]
+    fn large_pages_serve_the_aligned_middle() {
+        let (mut memory, mut space) = space();
+        let start = (1 << 40) + LARGE_PAGE - PAGE_SIZE;
+        let len = LARGE_PAGE + 2 * PAGE_SIZE;
+        let phys = 4 * LARGE_PAGE - PAGE_SIZE;
+        space.map(&mut memory, start, phys, len, Access::ReadWrite).unwrap();
+        assert_eq!(walk(&memory, &space, start).unwrap() & LARGE, 0);
+        assert_ne!(walk(&memory, &space, start + PAGE_SIZE).unwrap() & LARGE, 0);
+        assert_eq!(walk(&memory, &space, start + len - 1).unwrap() & LARGE, 0);
+        assert_eq!(walk(&memory, &space, start + len), None);
+    }
+
+    #[test]
+    fn growth_adds_to_a_table_that_is_there() {
+        let (mut memory, mut space) = space();
+        space.map(&mut memory, 1 << 40, LARGE_PAGE, 0x1_0000, Access::ReadWrite).unwrap();
+        let tables = space.next();
+        let next = (1 << 40) + 0x1_0000;
+        let len = 2 * LARGE_PAGE - 0x1_0000;
+        space.map(&mut memory, next, LARGE_PAGE + 0x1_0000, len, Access::ReadWrite).unwrap();
+        assert_eq!(space.next(), tables, "the rest of one table and a large page need no other");
+    }
+
+    #[test]
+    fn a_present_entry_is_never_changed() {
+        let (mut memory, mut space) = space();
+        space.map(&mut memory, 0x1000, 0x1000, 0x1000, Access::ReadOnly).unwrap();
+        let before = memory.clone();
+        space.map(&mut memory, 0x1000, 0x2000, 0x1000, Access::ReadWrite).unwrap_err();
+        assert_eq!(memory, before);
+    }
+
+    #[test]
+    fn no_access_writes_and_executes() {
+        for access in
+            [Access::Gate, Access::GateData, Access::Code, Access::ReadOnly, Access::ReadWrite]
+        {
+            let bits = access.bits();
+            assert!(bits & WRITABLE == 0 || bits & NO_EXECUTE != 0, "{access:?}");
+        }
+    }
+
+    #[test]
+    fn tables_stop_at_their_end() {
+        let mut memory = vec![0; 64 << 12];
+        let mut space = AddressSpace::new(PAGE_SIZE, 3 * PAGE_SIZE);
+        space.map(&mut memory, 0, 0, PAGE_SIZE, Access::ReadOnly).unwrap_err();
+    }
+}

@@ -1,0 +1,32 @@
+//! The machine that a guest sees: its page tables, descriptors, program, memories, registers.
+//!
+//! The host builds all of it before the guest's first instruction, and edits the page tables later only
+//! to turn absent entries into present ones, when a linear memory is made or grows. The page tables are
+//! not mapped in the guest, so that nothing in it can change them.
+
+pub(crate) mod address_space;
+pub(crate) mod base;
+pub(crate) mod descriptors;
+pub(crate) mod memories;
+pub(crate) mod plan;
+pub(crate) mod program;
+
+use crate::error::Result;
+use crate::host::Host;
+use crate::module::Module;
+use crate::stats::Stats;
+use sandgrain_abi::message::{Command, Outcome};
+
+/// What a sandbox runs its modules on: a VM, or the reference engine without one.
+pub(crate) trait Machine: Send {
+    /// Puts a module where commands can name it: by address and length.
+    fn load(&mut self, module: &Module) -> Result<(u64, u64)>;
+    /// Has the guest do something, and answers its requests until it is done.
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome>;
+    /// The bytes of a linear memory; none if there is no such memory.
+    fn memory(&mut self, number: u32) -> Result<&mut [u8]>;
+    /// Figures since they were last taken.
+    fn stats(&mut self) -> &mut Stats;
+    /// Pages of memory that the guest has to itself so far, if the machine can tell.
+    fn resident_pages(&self) -> Result<Option<u64>>;
+}

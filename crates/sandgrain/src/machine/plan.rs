@@ -1,0 +1,106 @@
+//! Where the parts of one guest lie in guest-physical memory.
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::machine::address_space::LARGE_PAGE;
+use crate::machine::base::Base;
+use sandgrain_abi::layout::{self, PAGE_SIZE};
+use sandgrain_abi::types::{MemoryType, ModuleInfo};
+use std::ops::Range;
+
+/// Stack for the runtime itself, below what WebAssembly may use.
+const RUNTIME_STACK: u64 = 256 << 10;
+/// Page tables of a linear memory beyond one for each large page: its own upper levels, and the
+/// tables of its first and last part.
+const TABLES_PER_MEMORY: u64 = 8;
+/// Page tables for everything else.
+const OTHER_TABLES: u64 = 64;
+
+/// Ranges of guest-physical memory, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// More page tables, right behind the base image.
+    pub(crate) tables: Range<u64>,
+    pub(crate) stack: Range<u64>,
+    pub(crate) heap: Range<u64>,
+    /// Compiled code.
+    pub(crate) code: Range<u64>,
+    /// Linear memories.
+    pub(crate) memories: Range<u64>,
+    /// How many linear memories there can be.
+    pub(crate) max_memories: u64,
+}
+
+impl Plan {
+    /// Plans for modules with code of these sizes, and for what the limits leave room for.
+    pub(crate) fn new(base: &Base, limits: &Limits, modules: &[(&ModuleInfo, u64)]) -> Result<Self> {
+        check("stack", limits.stack, 16 << 10, layout::STACK_MAX - RUNTIME_STACK)?;
+        check("heap", limits.heap, 1 << 20, layout::HEAP_MAX)?;
+        check("memory", limits.memory, 0, layout::MEMORY_RESERVATION)?;
+        let page = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
+        let large = |bytes: u64| bytes.next_multiple_of(LARGE_PAGE);
+
+        let stack = page(limits.stack + RUNTIME_STACK);
+        let heap = large(limits.heap);
+        check("extra_code", limits.extra_code, 0, layout::CODE_MAX / 2)?;
+        let code = modules.iter().map(|(_, len)| large(*len)).sum::<u64>();
+        let code = code + large(limits.extra_code);
+        if code > layout::CODE_MAX {
+            return Err(Error::Limit {
+                what: "compiled code",
+                limit: format!("{} bytes", layout::CODE_MAX),
+                detail: format!("the modules take {code} bytes"),
+            });
+        }
+
+        // The engine makes one more memory by itself, for garbage-collected values.
+        let garbage_collected = 1;
+        let extra = u64::from(limits.extra_memories) + garbage_collected;
+        let mut max_memories = extra;
+        let mut memories = large(limits.memory).saturating_mul(extra);
+        for ty in modules.iter().flat_map(|(info, _)| &info.memories) {
+            memories = memories.saturating_add(large(capacity(ty, limits.memory)));
+            max_memories += 1;
+        }
+        if max_memories > layout::MEMORIES_MAX || memories > 1 << 40 {
+            return Err(Error::Limit {
+                what: "linear memories",
+                limit: format!("{} memories and 1 TiB", layout::MEMORIES_MAX),
+                detail: format!("{max_memories} with {memories} bytes are asked for"),
+            });
+        }
+
+        let tables = OTHER_TABLES
+            + (stack + code + memories) / LARGE_PAGE
+            + heap / (1 << 30)
+            + max_memories * TABLES_PER_MEMORY;
+        let start = base.space.next();
+        let tables = start..start + tables * PAGE_SIZE;
+        let stack = tables.end..tables.end + stack;
+        let after_stack = large(stack.end);
+        let heap = after_stack..after_stack + heap;
+        let code = heap.end..heap.end + code;
+        let memories = code.end..code.end + memories;
+        Ok(Self { tables, stack, heap, code, memories, max_memories })
+    }
+
+    /// Bytes of guest-physical memory.
+    pub(crate) fn len(&self) -> u64 {
+        self.memories.end
+    }
+}
+
+/// Bytes that a linear memory of this type can grow to.
+pub(crate) fn capacity(ty: &MemoryType, limit: u64) -> u64 {
+    let maximum = ty.maximum.and_then(|pages| pages.checked_mul(ty.page_size));
+    maximum.unwrap_or(u64::MAX).min(limit)
+}
+
+fn check(what: &'static str, value: u64, least: u64, most: u64) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::BadCall(format!(
+        "the limit `{what}` is {value} bytes; it must be between {least} and {most}"
+    )))
+}

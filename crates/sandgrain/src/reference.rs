@@ -1,0 +1,146 @@
+//! The reference engine: the same modules, host functions and limits, run in this process by wasmtime,
+//! without the VM. To compare with, and for development where there is no hypervisor.
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::limits::Limits;
+use crate::machine::Machine;
+use crate::module::Module;
+use crate::stats::Stats;
+use crate::stop::Target;
+use sandgrain_abi::message::{Command, HostReply, Outcome};
+use sandgrain_abi::types::ModuleInfo;
+use sandgrain_abi::Value;
+use sandgrain_executor::{Embedder, Instances, Sizes, State};
+use std::time::Instant;
+use wasmtime::{Caller, Engine, Memory, Store, UpdateDeadline};
+
+/// A guest without a VM.
+pub(crate) struct Reference {
+    instances: Instances<Process>,
+    stats: Stats,
+}
+
+/// What the executor needs of this process.
+#[derive(Default)]
+struct Process {
+    modules: Vec<wasmtime::Module>,
+    /// Memories that the host has asked for, by number.
+    memories: Vec<Memory>,
+    /// The host's side, while a command is executed.
+    host: Host,
+    /// An error that ends the sandbox.
+    fatal: Option<Error>,
+    host_calls: u64,
+}
+
+impl Reference {
+    pub(crate) fn new(engine: &Engine, limits: &Limits, modules: &[&ModuleInfo]) -> Self {
+        let memories: usize = modules.iter().map(|info| info.memories.len()).sum();
+        let sizes = Sizes {
+            memory: limits.memory,
+            memories: memories as u64 + u64::from(limits.extra_memories) + 1,
+            tables: limits.tables,
+            table_elements: limits.table_elements,
+            instances: limits.instances,
+        };
+        let mut instances = Instances::new(engine.clone(), sizes, Process::default());
+        let store = instances.store_mut();
+        // The counter belongs to all sandboxes of the engine: each looks whether it is the one meant.
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|context| match context.data().embedder.host.stopped() {
+            Some(_) => Err(wasmtime::Error::msg("stopped")),
+            None => Ok(UpdateDeadline::Continue(1)),
+        });
+        Self { instances, stats: Stats::default() }
+    }
+}
+
+/// Stops guests by the engine's counter.
+pub(crate) struct Epoch(pub(crate) Engine);
+
+impl Target for Epoch {
+    fn stop(&self) {
+        self.0.increment_epoch();
+    }
+
+    fn clear(&self) {}
+}
+
+impl Machine for Reference {
+    fn load(&mut self, module: &Module) -> Result<(u64, u64)> {
+        let Some(module) = module.process_module() else {
+            return Err(Error::BadCall("the module was compiled for a VM".to_owned()));
+        };
+        let modules = &mut self.instances.store_mut().data_mut().embedder.modules;
+        modules.push(module.clone());
+        Ok((modules.len() as u64 - 1, 0))
+    }
+
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome> {
+        std::mem::swap(&mut self.instances.store_mut().data_mut().embedder.host, host);
+        let started = Instant::now();
+        let outcome = self.instances.execute(command.clone());
+        self.stats.guest += started.elapsed();
+        let process = &mut self.instances.store_mut().data_mut().embedder;
+        std::mem::swap(&mut process.host, host);
+        self.stats.host_calls += std::mem::take(&mut process.host_calls);
+        if let Some(error) = process.fatal.take().or_else(|| host.stopped()) {
+            return Err(error);
+        }
+        Ok(outcome)
+    }
+
+    fn memory(&mut self, number: u32) -> Result<&mut [u8]> {
+        let store = self.instances.store_mut();
+        match store.data().embedder.memories.get(number as usize).copied() {
+            Some(memory) => Ok(memory.data_mut(store)),
+            None => Ok(&mut []),
+        }
+    }
+
+    fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    fn resident_pages(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+}
+
+impl Embedder for Process {
+    fn module(&mut self, _: &Engine, address: u64, _: u64) -> wasmtime::Result<wasmtime::Module> {
+        let module = self.modules.get(address as usize).cloned();
+        module.ok_or_else(|| wasmtime::Error::msg("a module that was never loaded"))
+    }
+
+    fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32> {
+        let memories = &mut store.data_mut().embedder.memories;
+        memories.push(*memory);
+        u32::try_from(memories.len() - 1).ok()
+    }
+
+    fn call_host(
+        caller: &mut Caller<'_, State<Self>>,
+        function: u32,
+        memory: Option<Memory>,
+        args: Vec<Value>,
+    ) -> Result<HostReply, String> {
+        let (memory, state) = match memory {
+            Some(memory) => {
+                let (bytes, state) = memory.data_and_store_mut(caller);
+                (Some(bytes), state)
+            }
+            None => (None, caller.data_mut()),
+        };
+        let process = &mut state.embedder;
+        process.host_calls += 1;
+        match process.host.call(function, memory, &args) {
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                process.fatal = Some(error);
+                Ok(HostReply::Abort)
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The WASI of one sandbox.
+
+use std::fmt;
+
+use bytes::Bytes;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::Errno;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
+use wiggle::GuestMemory;
+
+use crate::{Cancel, Error, Function, Stream, Streams, WasiConfig, open, runtime};
+
+/// How many bytes of guest memory one call may make the host copy; wasmtime's own limit.
+const FUEL_BYTES: usize = 128 << 20;
+
+/// The same for `poll_oneoff`, which makes much work of each byte: some ten thousand events.
+const POLL_FUEL_BYTES: usize = 1 << 20;
+
+/// How a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The call returns this error number to the guest; 0 is success.
+    Value(i32),
+    /// The guest asked to exit with this code, 0 to 125. Nothing is returned to it.
+    Exit(i32),
+}
+
+/// The WASI of one sandbox.
+///
+/// Nothing is opened or built before the first call, so a guest that makes none costs nothing.
+pub struct Wasi {
+    config: WasiConfig,
+    streams: Streams,
+    context: Option<WasiP1Ctx>,
+    open_files: u32,
+}
+
+impl fmt::Debug for Wasi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wasi")
+            .field("created", &self.is_created())
+            .field("streams", &self.streams)
+            .field("open_files", &self.open_files)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Wasi {
+    /// The WASI of a new sandbox. The configuration is not looked at before the first call; to
+    /// find its errors early, use [`WasiConfig::check`].
+    pub fn new(config: WasiConfig) -> Self {
+        let streams = Streams::new(&config);
+        Self { config, streams, context: None, open_files: 0 }
+    }
+
+    /// The function with this name in the module [`MODULE`](crate::MODULE).
+    pub fn lookup(name: &str) -> Option<Function> {
+        Function::lookup(name)
+    }
+
+    /// Whether a call has been made, and with it the context built.
+    pub fn is_created(&self) -> bool {
+        self.context.is_some()
+    }
+
+    /// Answers one call of the guest.
+    ///
+    /// `args` are the raw arguments, one slot each; an `i32` takes the low half of its slot.
+    /// `memory` is the guest's linear memory, of any length. It must start at a multiple of 8
+    /// bytes, as linear memories do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] if `cancel` stopped the call. The guest's open files stay usable.
+    /// [`Error::OutputLimit`] if the guest wrote too much. [`Error::Trap`] for a call that the
+    /// WASI rules answer with a trap, such as a pointer outside of memory or an exit code above
+    /// 125. [`Error::BadCall`] for the wrong number of arguments, and [`Error::Misaligned`] for
+    /// memory that the host did not align. [`Error::Grant`] and
+    /// [`Error::Config`], on the first call, if what the configuration grants cannot be given.
+    /// [`Error::Host`] if the host has no thread left.
+    pub fn call(
+        &mut self,
+        function: Function,
+        args: &[u64],
+        memory: &mut [u8],
+        cancel: &Cancel,
+    ) -> Result<Reply, Error> {
+        cancel.check()?;
+        let address = memory.as_ptr().addr();
+        if !memory.is_empty() && !address.is_multiple_of(8) {
+            return Err(Error::Misaligned { address });
+        }
+        if let Some(reply) = refuse(function, args, memory) {
+            return reply;
+        }
+        if self.context.is_none() {
+            self.context =
+                Some(build(&self.config, &self.streams, !self.config.cancellable_files)?);
+            self.open_files = 3_u32.saturating_add(self.config.preopens.len() as u32);
+        }
+        let Some(context) = &mut self.context else { unreachable!("built above") };
+        // The library's file threads come from the runtime that is current, else from one more of
+        // its own. Without them there is no need to pay for one.
+        let handle = self.config.cancellable_files.then(runtime::handle).transpose()?;
+        let _entered = handle.as_ref().map(|handle| handle.enter());
+        context.set_hostcall_fuel(FUEL_BYTES);
+        match function.name() {
+            "path_open" if self.open_files >= self.config.max_open_files => {
+                return Ok(Reply::Value(Errno::Mfile as i32));
+            }
+            "path_open" if !self.config.cancellable_files => {
+                if let Some(errno) = open::refuse(context, args, memory, cancel)? {
+                    return Ok(Reply::Value(errno as i32));
+                }
+                context.set_hostcall_fuel(FUEL_BYTES);
+            }
+            "poll_oneoff" => context.set_hostcall_fuel(POLL_FUEL_BYTES),
+            _ => {}
+        }
+        let mut memory = GuestMemory::Unshared(memory);
+        let returned = function.call(context, &mut memory, args, cancel)?;
+        match returned {
+            Ok(errno) => {
+                self.count_files(function, args, errno);
+                Ok(Reply::Value(errno))
+            }
+            Err(error) => Self::outcome(error),
+        }
+    }
+
+    /// What the guest wrote, also while a call runs.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The standard output captured so far; empty if it is not captured.
+    pub fn stdout(&self) -> Bytes {
+        self.streams.stdout()
+    }
+
+    /// The standard error captured so far; empty if it is not captured.
+    pub fn stderr(&self) -> Bytes {
+        self.streams.stderr()
+    }
+
+    /// The captured standard output, which is then forgotten. It still counts for the limit.
+    pub fn take_stdout(&mut self) -> Bytes {
+        self.streams.take(Stream::Stdout)
+    }
+
+    /// The captured standard error, which is then forgotten. It still counts for the limit.
+    pub fn take_stderr(&mut self) -> Bytes {
+        self.streams.take(Stream::Stderr)
+    }
+
+    /// Turns the same configuration into a context for wasmtime's own linker, for an engine that
+    /// runs in this process.
+    ///
+    /// Streams, captures and limits are the same; give errors of the engine to
+    /// [`outcome`](Self::outcome). There is no [`Cancel`]: use
+    /// `wasmtime_wasi::p1::add_to_linker_async` and drop the future to stop a call that waits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Grant`] and [`Error::Config`] if what the configuration grants cannot be given.
+    pub fn build_context(config: &WasiConfig) -> Result<(WasiP1Ctx, Streams), Error> {
+        let streams = Streams::new(config);
+        // Blocking the thread would make sleeps impossible to stop.
+        let context = build(config, &streams, false)?;
+        Ok((context, streams))
+    }
+
+    /// Tells what an error of a WASI function, or of an engine that called it, stands for: an
+    /// exit, a full stream or a trap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutputLimit`] and the other errors of this crate if the call failed with one of
+    /// them, and [`Error::Trap`] for everything else.
+    pub fn outcome(error: wasmtime::Error) -> Result<Reply, Error> {
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            return Ok(Reply::Exit(*code));
+        }
+        match error.downcast::<Error>() {
+            Ok(error) => Err(error),
+            Err(error) => Err(Error::Trap(format!("{error:#}"))),
+        }
+    }
+
+    /// Keeps the number of open descriptors, which the library does not tell.
+    fn count_files(&mut self, function: Function, args: &[u64], errno: i32) {
+        if errno != 0 {
+            return;
+        }
+        match function.name() {
+            "path_open" => self.open_files = self.open_files.saturating_add(1),
+            "fd_close" => self.open_files = self.open_files.saturating_sub(1),
+            // The descriptor that is written over gets closed.
+            "fd_renumber"
+                if args.first().map(|&fd| fd as u32) != args.get(1).map(|&fd| fd as u32) =>
+            {
+                self.open_files = self.open_files.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Answers calls that the library would do much work for before it refuses them.
+fn refuse(function: Function, args: &[u64], memory: &[u8]) -> Option<Result<Reply, Error>> {
+    if function.name() == "random_get"
+        && let &[start, length] = args
+        && u64::from(start as u32) + u64::from(length as u32) > memory.len() as u64
+    {
+        return Some(Err(Error::Trap(format!(
+            "random_get: {} bytes at {} are outside of the memory of {} bytes",
+            length as u32,
+            start as u32,
+            memory.len()
+        ))));
+    }
+    None
+}
+
+fn build(config: &WasiConfig, streams: &Streams, blocking: bool) -> Result<WasiP1Ctx, Error> {
+    config.check()?;
+    let mut builder = WasiCtxBuilder::new();
+    // The directories take this setting when they are opened, so it goes first.
+    builder.allow_blocking_current_thread(blocking);
+    builder.args(&config.args).envs(&config.environment());
+    config.stdin.install(&mut builder);
+    builder.stdout(streams.sink(Stream::Stdout).clone());
+    builder.stderr(streams.sink(Stream::Stderr).clone());
+    for preopen in &config.preopens {
+        builder
+            .preopened_dir(&preopen.host, &preopen.guest, preopen.access.permissions())
+            .map_err(|error| Error::Grant {
+                path: preopen.host.clone(),
+                source: error
+                    .downcast()
+                    .unwrap_or_else(|e| std::io::Error::other(format!("{e:#}"))),
+            })?;
+    }
+    // Sockets are denied by default. Denying them again survives a change of that default.
+    builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    Ok(builder.build_p1())
+}

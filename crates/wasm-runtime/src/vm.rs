@@ -1,0 +1,41 @@
+//! What the executor needs of the VM around it.
+
+use crate::memory;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use sandgrain_abi::{HostReply, Request, Value, layout};
+use sandgrain_executor::{Embedder, State};
+use sandgrain_guest::channel;
+use wasmtime::{Caller, Engine, Error, Memory, Module, Result, Store};
+
+/// The VM.
+pub struct Vm;
+
+impl Embedder for Vm {
+    fn module(&mut self, engine: &Engine, address: u64, len: u64) -> Result<Module> {
+        let end = address.checked_add(len);
+        if address < layout::CODE || end.is_none_or(|end| end > layout::CODE + layout::CODE_MAX) {
+            return Err(Error::msg("code outside its address range"));
+        }
+        let code = core::ptr::slice_from_raw_parts_mut(address as *mut u8, usize::try_from(len)?);
+        let code = NonNull::new(code).ok_or_else(|| Error::msg("code at address 0"))?;
+        // SAFETY: the host has put the artifact there, checked its digest and never changes it; the
+        // engine checks that it was made by the same engine with the same settings.
+        unsafe { Module::deserialize_raw(engine, code) }
+    }
+
+    fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32> {
+        memory::number(memory.data_ptr(&*store) as u64)
+    }
+
+    fn call_host(
+        caller: &mut Caller<'_, State<Self>>,
+        function: u32,
+        memory: Option<Memory>,
+        args: Vec<Value>,
+    ) -> Result<HostReply, String> {
+        let memory = memory.and_then(|memory| memory::number(memory.data_ptr(caller) as u64));
+        channel::ask(&Request::HostCall { function, memory, args }).map_err(|e| e.to_string())
+    }
+}
