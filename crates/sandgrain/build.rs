@@ -36,7 +36,8 @@ fn main() {
     // What this build was told about its own code is not meant for the guest's.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let inherited = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_MAKEFLAGS"];
+        let inherited =
+            ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_MAKEFLAGS"];
         if text.starts_with("CARGO_PROFILE_")
             || text.starts_with("CARGO_BUILD_")
             || text.starts_with("CARGO_CFG_")

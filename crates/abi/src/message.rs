@@ -576,11 +576,7 @@ impl Encode for HostReply {
         Ok(match from.u8()? {
             0 => Self::Values(from.list()?),
             1 => Self::Abort,
-            2 => Self::Memory {
-                memory: from.u32()?,
-                address: from.u64()?,
-                capacity: from.u64()?,
-            },
+            2 => Self::Memory { memory: from.u32()?, address: from.u64()?, capacity: from.u64()? },
             3 => Self::Grown,
             4 => Self::Refused(String::decode(from)?),
             _ => return Err(from.error("a reply")),

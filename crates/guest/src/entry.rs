@@ -35,7 +35,7 @@ macro_rules! main {
 }
 
 extern "C" fn first() -> ! {
-    core::hint::black_box(crate::gate::keep());
+    core::hint::black_box((crate::gate::keep(), crate::trap::keep()));
     crate::heap::start();
     match boot() {
         Ok(boot) if boot.version == sandgrain_abi::VERSION => {

@@ -42,6 +42,15 @@ sandgrain_trap_entry:
     trap = sym trap,
 );
 
+unsafe extern "C" {
+    fn sandgrain_trap_entry();
+}
+
+/// Keeps the trap entry in the program: only the host refers to it.
+pub(crate) fn keep() -> *const () {
+    sandgrain_trap_entry as *const ()
+}
+
 extern "C" fn trap(rip: usize, frame: usize, has_address: bool, address: usize) -> ! {
     if let Some(handler) = HANDLER.get() {
         handler(rip, frame, has_address, address);

@@ -9,16 +9,14 @@ use crate::machine::base::{self, Base};
 use crate::machine::descriptors;
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
+use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
 use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, Request};
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_abi::{Encode, Value};
-use crate::module::Module;
 use sandgrain_compile::Artifact;
-use sandgrain_hypervisor::{
-    GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit,
-};
+use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
 use std::ops::Range;
 use std::time::Instant;
 
@@ -54,7 +52,8 @@ impl Guest {
     ) -> Result<Self> {
         let plan = Plan::new(base, limits, modules)?;
         let hv = |error| Error::hypervisor(&error);
-        let len = usize::try_from(plan.len()).map_err(|_| Error::Host("memory too large".into()))?;
+        let len =
+            usize::try_from(plan.len()).map_err(|_| Error::Host("memory too large".into()))?;
         let mut memory = GuestMemory::with_image(&base.image, len).map_err(hv)?;
         let mut space = base.space.clone();
         space.extend(plan.tables.end);
@@ -198,7 +197,10 @@ impl Guest {
                 self.memories.grow(memory, &mut self.space, number, size)?
             }
             Request::Panic(message) => {
-                return Err(Error::Guest(format!("its runtime gave up: {}", message.escape_debug())));
+                return Err(Error::Guest(format!(
+                    "its runtime gave up: {}",
+                    message.escape_debug()
+                )));
             }
             Request::Fault => return Err(self.fault()),
         };
@@ -270,7 +272,9 @@ impl Guest {
                 return Ok(phys + offset..phys + offset + len);
             }
         }
-        Err(Error::Guest(format!("it named {len} bytes at {address:#x}, which are not its to name")))
+        Err(Error::Guest(format!(
+            "it named {len} bytes at {address:#x}, which are not its to name"
+        )))
     }
 
     fn reply(&mut self, message: &impl Encode) -> Result<()> {

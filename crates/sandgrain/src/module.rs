@@ -47,7 +47,9 @@ impl Module {
                 let info = compiler.check(wasm_or_wat)?;
                 let wasm = compiler.to_wasm(wasm_or_wat)?;
                 let module = wasmtime::Module::new(engine, &wasm).map_err(|error| {
-                    Error::Module(sandgrain_compile::Error::Compile { message: format!("{error:#}") })
+                    Error::Module(sandgrain_compile::Error::Compile {
+                        message: format!("{error:#}"),
+                    })
                 })?;
                 (Code::Process { module, info }, false)
             }

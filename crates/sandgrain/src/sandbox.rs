@@ -14,9 +14,9 @@ use crate::stats::Stats;
 use crate::stop::{Control, InterruptHandle};
 use crate::typed::WasmValues;
 use bytes::Bytes;
+use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Fault, ImportSource, Outcome};
 use sandgrain_abi::types::{ExternType, FuncType, ModuleInfo};
-use sandgrain_abi::Value;
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::collections::HashMap;
 use std::fmt;
@@ -113,9 +113,9 @@ impl SandboxBuilder {
                 (Box::new(Reference::new(engine, &self.limits, &infos)), control)
             }
         };
-        let wasi = self.wasi.map(|config| {
-            Wasi::new(config.output_limits(self.limits.stdout, self.limits.stderr))
-        });
+        let wasi = self
+            .wasi
+            .map(|config| Wasi::new(config.output_limits(self.limits.stdout, self.limits.stderr)));
         let host = Host {
             functions: self.functions,
             wasi,
@@ -525,11 +525,9 @@ impl Sandbox {
                     self.end("it reports a host function's error that there was not")
                 }),
             }),
-            Outcome::Limited(detail) => Err(Error::Limit {
-                what: "the sandbox",
-                limit: "its limits".to_owned(),
-                detail,
-            }),
+            Outcome::Limited(detail) => {
+                Err(Error::Limit { what: "the sandbox", limit: "its limits".to_owned(), detail })
+            }
             outcome => Ok(outcome),
         }
     }
@@ -550,16 +548,13 @@ impl Sandbox {
 }
 
 /// Checks a call against the module; the types of its results.
-fn check_call(
-    module: &Module,
-    name: &str,
-    args: &[Value],
-) -> Result<Vec<sandgrain_abi::ValType>> {
+fn check_call(module: &Module, name: &str, args: &[Value]) -> Result<Vec<sandgrain_abi::ValType>> {
     let ty = match module.export(name) {
         Some(ExternType::Func(ty)) => ty,
         other => return Err(no_export(module, name, other, "function")),
     };
-    if args.len() != ty.params.len() || !args.iter().zip(&ty.params).all(|(arg, ty)| arg.is_a(*ty)) {
+    if args.len() != ty.params.len() || !args.iter().zip(&ty.params).all(|(arg, ty)| arg.is_a(*ty))
+    {
         return Err(Error::BadCall(format!(
             "{name:?} has the type {ty}; it was called with {args:?}"
         )));
@@ -579,7 +574,10 @@ fn fits(value: &Value, ty: sandgrain_abi::ValType) -> bool {
 
 fn no_export(module: &Module, name: &str, found: Option<&ExternType>, wanted: &str) -> Error {
     if let Some(found) = found {
-        return Error::BadCall(format!("the export {name:?} is a {}, not a {wanted}", found.kind()));
+        return Error::BadCall(format!(
+            "the export {name:?} is a {}, not a {wanted}",
+            found.kind()
+        ));
     }
     let exports = &module.info().exports;
     let same: Vec<&str> = exports

@@ -64,7 +64,11 @@ impl Control {
     }
 
     /// Begins a call, which may be stopped from now on. The token is for its host functions.
-    pub(crate) fn begin(self: &Arc<Self>, watchdog: &Watchdog, deadline: Option<Instant>) -> Cancel {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        watchdog: &Watchdog,
+        deadline: Option<Instant>,
+    ) -> Cancel {
         let cancel = Cancel::new();
         let mut state = lock(&self.state);
         // A stop that came too late for the last call must not hit this one.
@@ -195,8 +199,9 @@ impl Watchdog {
         if !entries.started {
             entries.started = true;
             let list = Arc::clone(&self.list);
-            let spawned =
-                std::thread::Builder::new().name("sandgrain-watchdog".into()).spawn(move || list.run());
+            let spawned = std::thread::Builder::new()
+                .name("sandgrain-watchdog".into())
+                .spawn(move || list.run());
             if let Err(error) = spawned {
                 // Without the thread deadlines hold only where the guest comes to the host.
                 tracing::error!(%error, "cannot start the thread that watches deadlines");

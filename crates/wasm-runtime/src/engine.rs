@@ -19,7 +19,6 @@ pub fn engine(boot: &Boot) -> Result<Engine> {
     config.memory_init_cow(false);
     config.memory_reservation(layout::MEMORY_RESERVATION);
     config.memory_guard_size(layout::MEMORY_GUARD);
-    config.memory_may_move(false);
     config.max_wasm_stack(usize::try_from(boot.wasm_stack)?);
     config.collector(Collector::DeferredReferenceCounting);
     config.with_host_memory(Arc::new(Memories));

@@ -56,7 +56,10 @@ impl Memories {
         let left = self.room.end - self.room.start;
         let capacity = maximum.unwrap_or(u64::MAX).min(self.limit).min(left);
         if size > capacity {
-            return Ok(refused(format!("limit of {} bytes for linear memories", self.limit.min(left))));
+            return Ok(refused(format!(
+                "limit of {} bytes for linear memories",
+                self.limit.min(left)
+            )));
         }
         let phys = self.room.start;
         self.room.start += capacity.next_multiple_of(LARGE_PAGE).min(left);
@@ -146,9 +149,13 @@ mod tests {
     fn growth_ends_at_the_capacity_and_never_shrinks() {
         let (mut memories, mut tables, mut space) = parts();
         memories.create(&mut tables, &mut space, 0x1_0000, Some(0x3_0000)).unwrap();
-        for (size, grown) in
-            [(0x2_0000, true), (0x1_0000, false), (0x3_0000, true), (0x4_0000, false), (u64::MAX, false)]
-        {
+        for (size, grown) in [
+            (0x2_0000, true),
+            (0x1_0000, false),
+            (0x3_0000, true),
+            (0x4_0000, false),
+            (u64::MAX, false),
+        ] {
             let reply = memories.grow(&mut tables, &mut space, 0, size).unwrap();
             assert_eq!(reply == HostReply::Grown, grown, "{size:#x}: {reply:?}");
         }

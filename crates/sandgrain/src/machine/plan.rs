@@ -33,7 +33,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Plans for modules with code of these sizes, and for what the limits leave room for.
-    pub(crate) fn new(base: &Base, limits: &Limits, modules: &[(&ModuleInfo, u64)]) -> Result<Self> {
+    pub(crate) fn new(
+        base: &Base,
+        limits: &Limits,
+        modules: &[(&ModuleInfo, u64)],
+    ) -> Result<Self> {
         check("stack", limits.stack, 16 << 10, layout::STACK_MAX - RUNTIME_STACK)?;
         check("heap", limits.heap, 1 << 20, layout::HEAP_MAX)?;
         check("memory", limits.memory, 0, layout::MEMORY_RESERVATION)?;

@@ -43,7 +43,8 @@ impl Program {
 
     /// Reads a program and checks that it keeps the rules that the host relies on.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let file = ElfFile::<FileHeader64<LittleEndian>>::parse(bytes).map_err(|e| e.to_string())?;
+        let file =
+            ElfFile::<FileHeader64<LittleEndian>>::parse(bytes).map_err(|e| e.to_string())?;
         let find = |name: &str| {
             let symbol = file.symbols().find(|symbol| symbol.name() == Ok(name));
             symbol.map(|symbol| symbol.address()).ok_or(format!("it has no symbol {name}"))
@@ -67,9 +68,8 @@ impl Program {
             if pages.start < layout::RUNTIME || pages.end > layout::RUNTIME_END {
                 return Err(format!("a segment at {address:#x} is out of its range"));
             }
-            let shared = |other: &Segment| {
-                pages.start < other.pages.end && other.pages.start < pages.end
-            };
+            let shared =
+                |other: &Segment| pages.start < other.pages.end && other.pages.start < pages.end;
             if segments.iter().any(shared) {
                 return Err("two segments share a page".to_owned());
             }
