@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::machine::Machine;
-use crate::machine::address_space::{Access, AddressSpace};
+use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE};
 use crate::machine::base::{self, Base};
 use crate::machine::descriptors;
 use crate::machine::memories::Memories;
@@ -108,15 +108,18 @@ impl Guest {
     fn load(&mut self, artifact: &Artifact) -> Result<(u64, u64)> {
         let (code, text) = (artifact.code(), artifact.text());
         let len = (code.len() as u64).next_multiple_of(PAGE_SIZE);
-        let phys = self.plan.code.start + self.next_code;
-        if len > self.plan.code.end - phys {
+        // Large code starts where large pages can map it.
+        let alignment = if len >= LARGE_PAGE { LARGE_PAGE } else { PAGE_SIZE };
+        let start = self.next_code.next_multiple_of(alignment);
+        let phys = self.plan.code.start + start;
+        if phys > self.plan.code.end || len > self.plan.code.end - phys {
             return Err(Error::Limit {
                 what: "code of modules that are added later",
                 limit: format!("{} bytes", self.plan.code.end - self.plan.code.start),
                 detail: format!("another module of {len} bytes does not fit"),
             });
         }
-        let address = layout::CODE + self.next_code;
+        let address = layout::CODE + start;
         let memory = self.vm.memory_mut();
         memory.write(phys, code).map_err(|error| Error::hypervisor(&error))?;
         let text = text.start as u64..(text.end as u64).next_multiple_of(PAGE_SIZE);
@@ -128,7 +131,7 @@ impl Guest {
             let (virt, phys) = (address + part.start, phys + part.start);
             self.space.map(memory, virt, phys, part.end.saturating_sub(part.start), access)?;
         }
-        self.next_code += len.next_multiple_of(crate::machine::address_space::LARGE_PAGE);
+        self.next_code = start + len;
         Ok((address, code.len() as u64))
     }
 
