@@ -14,7 +14,7 @@ fn main() {
     let library = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let crates = library.parent().expect("the library is in a folder of crates");
     let runtime = crates.join("wasm-runtime");
-    for watched in ["wasm-runtime", "guest", "abi"] {
+    for watched in ["wasm-runtime", "guest", "executor", "abi"] {
         let watched = crates.join(watched);
         for part in ["src", "Cargo.toml", "Cargo.lock", "build.rs", "stubs"] {
             let part = watched.join(part);

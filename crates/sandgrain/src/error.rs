@@ -117,10 +117,9 @@ impl From<sandgrain_compile::Error> for Error {
 /// An import that is not satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportError {
-    /// The module name that it asks for.
-    pub module: String,
-    /// The name in that module.
-    pub name: String,
+    /// The module name that it asks for, and the name in that module. `None` if the engine did not say
+    /// which import it is.
+    pub import: Option<(String, String)>,
     /// What is wrong.
     pub problem: String,
 }
@@ -129,9 +128,14 @@ struct Imports<'a>(&'a [ImportError]);
 
 impl fmt::Display for Imports<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [ImportError { import: None, problem }] = self.0 {
+            return write!(f, "the module cannot be linked: {problem}");
+        }
         write!(f, "{} of the module's imports cannot be satisfied: ", self.0.len())?;
-        for (i, import) in self.0.iter().enumerate() {
-            let ImportError { module, name, problem } = import;
+        for (i, ImportError { import, problem }) in self.0.iter().enumerate() {
+            let (module, name) = import.as_ref().map_or(("", ""), |(module, name)| (module, name));
+            // Names are the module's own: they must not reach a terminal as they are.
+            let (module, name) = (module.escape_debug(), name.escape_debug());
             write!(f, "{}{module}.{name} ({problem})", if i == 0 { "" } else { ", " })?;
         }
         Ok(())

@@ -289,11 +289,9 @@ impl Sandbox {
                 self.instances.push(module.clone());
                 Ok(Instance(number))
             }
-            Outcome::Refused(reason) => Err(Error::Imports(vec![ImportError {
-                module: module.info().name.clone().unwrap_or_default(),
-                name: String::new(),
-                problem: reason,
-            }])),
+            Outcome::Refused(problem) => {
+                Err(Error::Imports(vec![ImportError { import: None, problem }]))
+            }
             outcome => Err(self.unexpected(outcome)),
         }
     }
@@ -458,11 +456,10 @@ impl Sandbox {
             };
             match found {
                 Ok(source) => sources.push(source),
-                Err(problem) => errors.push(ImportError {
-                    module: import.module.clone(),
-                    name: import.name.clone(),
-                    problem,
-                }),
+                Err(problem) => {
+                    let import = Some((import.module.clone(), import.name.clone()));
+                    errors.push(ImportError { import, problem });
+                }
             }
         }
         if errors.is_empty() { Ok(sources) } else { Err(Error::Imports(errors)) }
