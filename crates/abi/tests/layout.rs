@@ -25,23 +25,3 @@ fn ranges_are_apart_and_in_order() {
     let (_, _, end) = ranges[ranges.len() - 1];
     assert!(end <= 1 << 47, "the lower half ends there");
 }
-
-#[test]
-fn a_linear_memory_has_its_guards_within_its_stride() {
-    let used = l::MEMORY_OFFSET + l::MEMORY_RESERVATION + l::MEMORY_GUARD;
-    assert!(used <= l::MEMORY_STRIDE);
-}
-
-#[test]
-fn the_gates_constants_fit_into_its_instructions() {
-    // It addresses memory with 32-bit displacements, which are sign-extended.
-    for address in [l::GATE_RECORD + l::PAGE_SIZE, l::TRAP_STACK_TOP] {
-        assert!(address <= i32::MAX as u64);
-    }
-}
-
-#[test]
-fn ports_are_apart_and_fit_an_immediate() {
-    assert_ne!(l::PORT_HYPERCALL, l::PORT_FATAL);
-    assert!(l::PORT_HYPERCALL <= 0xff && l::PORT_FATAL <= 0xff);
-}

@@ -5,6 +5,7 @@ use crate::machine::base::Base;
 use crate::stop::Watchdog;
 use sandgrain_compile::{Cache, Compiler, Settings};
 use sandgrain_hypervisor::Hypervisor;
+use sandgrain_hypervisor::kvm::{Kvm, KvmOptions};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -162,8 +163,7 @@ impl EngineBuilder {
             return sandgrain_hypervisor::open();
         }
         let path = self.device.clone().unwrap_or_else(|| PathBuf::from("/dev/kvm"));
-        let mut options = sandgrain_hypervisor::kvm::KvmOptions::default();
-        options.available_tss = self.available_tss;
-        Ok(Box::new(sandgrain_hypervisor::kvm::Kvm::open_with(&path, options)?))
+        let options = KvmOptions { available_tss: self.available_tss };
+        Ok(Box::new(Kvm::open_with(&path, options)?))
     }
 }

@@ -17,6 +17,13 @@ const TSS_LIMIT: u64 = TSS_LEN + BITMAP_LEN - 1;
 /// Bytes of the IDT.
 const IDT_LEN: u64 = layout::VECTORS * 16;
 
+// The tables share a page without overlapping.
+const _: () = {
+    assert!(layout::GDT + GDT_LEN <= layout::TSS);
+    assert!(layout::TSS + TSS_LIMIT < layout::IDT);
+    assert!(layout::IDT + IDT_LEN <= layout::GATE_DATA + layout::PAGE_SIZE);
+};
+
 /// The first page of the gate's data: GDT, TSS and IDT, where [`layout`] has them.
 pub(crate) fn page(gate: u64) -> Vec<u8> {
     let mut page = vec![0; layout::PAGE_SIZE as usize];
@@ -84,13 +91,6 @@ pub(crate) fn registers(root: u64, gate: u64, features: &CpuFeatures) -> SystemR
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_tables_do_not_overlap() {
-        assert!(layout::GDT + GDT_LEN <= layout::TSS);
-        assert!(layout::TSS + TSS_LIMIT < layout::IDT);
-        assert!(layout::IDT + IDT_LEN <= layout::GATE_DATA + layout::PAGE_SIZE);
-    }
 
     #[test]
     fn exactly_one_port_is_open() {
