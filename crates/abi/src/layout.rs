@@ -165,7 +165,8 @@ const _: () = {
     // A linear memory has its guards within its stride.
     assert!(MEMORY_OFFSET + MEMORY_RESERVATION + MEMORY_GUARD <= MEMORY_STRIDE);
     // The gate addresses memory with 32-bit displacements, which are sign-extended.
-    assert!(GATE_RECORD + PAGE_SIZE <= i32::MAX as u64 && TRAP_STACK_TOP <= i32::MAX as u64);
+    assert!(GATE_RECORD + PAGE_SIZE <= i32::MAX as u64);
+    assert!(TRAP_STACK_TOP <= i32::MAX as u64);
     // Ports are immediate operands.
     assert!(PORT_HYPERCALL <= 0xff && PORT_FATAL <= 0xff && PORT_HYPERCALL != PORT_FATAL);
 };
