@@ -124,6 +124,19 @@ pub struct ImportError {
     pub problem: String,
 }
 
+/// Text of a guest or a module, made safe for a terminal: what is not printable is escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1 {
+            safe.push(c);
+        } else {
+            safe.extend(c.escape_debug());
+        }
+    }
+    safe
+}
+
 struct Imports<'a>(&'a [ImportError]);
 
 impl fmt::Display for Imports<'_> {
@@ -134,8 +147,7 @@ impl fmt::Display for Imports<'_> {
         write!(f, "{} of the module's imports cannot be satisfied: ", self.0.len())?;
         for (i, ImportError { import, problem }) in self.0.iter().enumerate() {
             let (module, name) = import.as_ref().map_or(("", ""), |(module, name)| (module, name));
-            // Names are the module's own: they must not reach a terminal as they are.
-            let (module, name) = (module.escape_debug(), name.escape_debug());
+            let (module, name) = (printable(module), printable(name));
             write!(f, "{}{module}.{name} ({problem})", if i == 0 { "" } else { ", " })?;
         }
         Ok(())
@@ -165,7 +177,7 @@ impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code {
             TrapCode::Other | TrapCode::OutOfMemory if !self.message.is_empty() => {
-                write!(f, "trap: {}", self.message)?;
+                write!(f, "trap: {}", printable(&self.message))?;
             }
             code => write!(f, "trap: {code}")?,
         }
@@ -189,11 +201,10 @@ impl fmt::Display for FrameText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Frame { module, function, name, offset } = self.0;
         if let Some(module) = module {
-            // Names are the module's own: they must not reach a terminal as they are.
-            write!(f, "{}!", module.escape_debug())?;
+            write!(f, "{}!", printable(module))?;
         }
         match name {
-            Some(name) => write!(f, "{}", name.escape_debug())?,
+            Some(name) => write!(f, "{}", printable(name))?,
             None => write!(f, "function {function}")?,
         }
         match offset {

@@ -1,6 +1,6 @@
 //! A guest in its VM: commands in, outcomes out, and its requests answered in between.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::machine::Machine;

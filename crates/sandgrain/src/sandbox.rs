@@ -1,7 +1,7 @@
 //! Sandboxes: a module, what it was granted, and the machine that it runs on.
 
 use crate::engine::{Engine, Platform};
-use crate::error::{Error, ImportError, Result, Trap};
+use crate::error::{Error, ImportError, Result, Trap, printable};
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::host_functions::IntoHostFunction;

@@ -1,0 +1,2 @@
+//! Placeholder while the harness is being written.
+fn main() {}
