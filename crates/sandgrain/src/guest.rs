@@ -200,10 +200,8 @@ impl Guest {
                 self.memories.grow(memory, &mut self.space, number, size)?
             }
             Request::Panic(message) => {
-                return Err(Error::Guest(format!(
-                    "its runtime gave up: {}",
-                    message.escape_debug()
-                )));
+                let message = printable(&message);
+                return Err(Error::Guest(format!("its runtime gave up: {message}")));
             }
             Request::Fault => return Err(self.fault()),
         };

@@ -523,8 +523,10 @@ impl Sandbox {
                 }),
             }),
             Outcome::Limited(detail) => {
+                let detail = printable(&detail);
                 Err(Error::Limit { what: "the sandbox", limit: "its limits".to_owned(), detail })
             }
+            Outcome::Refused(reason) => Ok(Outcome::Refused(printable(&reason))),
             outcome => Ok(outcome),
         }
     }
