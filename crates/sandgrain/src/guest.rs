@@ -356,3 +356,6 @@ impl Machine for Guest {
         pages.map(Some).map_err(|error| Error::hypervisor(&error))
     }
 }
+
+#[cfg(test)]
+mod tests;

