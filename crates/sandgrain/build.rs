@@ -53,7 +53,10 @@ fn main() {
 
     let program = build.join(TARGET).join("release/sandgrain-wasm-runtime");
     assert!(program.is_file(), "the runtime's build left no {}", program.display());
-    println!("cargo::rustc-env=SANDGRAIN_RUNTIME={}", program.display());
+    // This build's own copy: other checkouts may share the directory that the runtime was built in.
+    let copy = out.join("sandgrain-wasm-runtime");
+    std::fs::copy(&program, &copy).unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
+    println!("cargo::rustc-env=SANDGRAIN_RUNTIME={}", copy.display());
 }
 
 /// A directory beside this build's own, which outlives changes of profile and of features.

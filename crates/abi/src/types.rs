@@ -60,6 +60,24 @@ impl HeapType {
         Self::Struct,
         Self::Array,
     ];
+
+    /// The root of the hierarchy that it belongs to. A reference of one is never one of another.
+    #[must_use]
+    pub fn top(self) -> Self {
+        match self {
+            Self::Func | Self::ConcreteFunc | Self::NoFunc => Self::Func,
+            Self::Extern | Self::NoExtern => Self::Extern,
+            Self::Exn | Self::NoExn => Self::Exn,
+            Self::Cont => Self::Cont,
+            Self::Any
+            | Self::ConcreteAny
+            | Self::None
+            | Self::Eq
+            | Self::I31
+            | Self::Struct
+            | Self::Array => Self::Any,
+        }
+    }
 }
 
 /// The type of a value.

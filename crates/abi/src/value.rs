@@ -38,8 +38,8 @@ impl Value {
             | (Self::I64(_), ValType::I64)
             | (Self::F32(_), ValType::F32)
             | (Self::F64(_), ValType::F64)
-            | (Self::V128(_), ValType::V128)
-            | (Self::Null(_), ValType::Ref { nullable: true, .. }) => true,
+            | (Self::V128(_), ValType::V128) => true,
+            (Self::Null(of), ValType::Ref { nullable: true, heap }) => of.top() == heap.top(),
             (Self::FuncRef(_), ValType::Ref { heap, .. }) => {
                 matches!(heap, HeapType::Func | HeapType::ConcreteFunc)
             }

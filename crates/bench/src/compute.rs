@@ -64,7 +64,7 @@ pub(crate) fn indirect(engine: &Engine) -> Result<Group> {
             name: "indirect calls",
             names: ["indirect calls, in process", "indirect calls, in the VM"],
             wat: include_bytes!("../kernels/indirect.wat"),
-            argument: 4_000_000,
+            argument: 3_000_000,
         },
     )
 }

@@ -9,10 +9,7 @@ pub fn explain(error: &Error) -> (String, String) {
     match error {
         Error::NoHypervisor(reason) => no_hypervisor(reason),
         Error::Module(error) => module(error),
-        Error::Imports(imports) => {
-            let wasi = imports.iter().any(|import| import.module == sandgrain::wasi::MODULE);
-            (error.to_string(), missing_imports(imports, wasi).to_owned())
-        }
+        Error::Imports(imports) => (error.to_string(), missing_imports(imports).to_owned()),
         Error::BadCall(what) => (what.clone(), "another function or other arguments".to_owned()),
         // The guest's engine puts all of it into one sentence.
         Error::Limit { what: "the sandbox", detail, .. } => {
@@ -87,19 +84,29 @@ fn module(error: &CompileError) -> (String, String) {
                 "sandgrain compile with the WebAssembly that it was made of".to_owned(),
             );
         }
-        CompileError::CacheUntrusted { .. } | CompileError::NoCacheDir => {
-            "--cache-dir with a directory of your own, or --no-cache"
+        CompileError::CacheUntrusted { path, reason } => {
+            return (
+                format!("the cache {} is not trusted: {reason}", path.display()),
+                "correcting its owner and permissions (chown, chmod 700), another --cache-dir, or \
+                 --no-cache"
+                    .to_owned(),
+            );
         }
+        CompileError::NoCacheDir => "--cache-dir with a directory of your own, or --no-cache",
         CompileError::Io { .. } => "another path",
         _ => "reporting this with the module",
     };
     (error.to_string(), advice.to_owned())
 }
 
-fn missing_imports(imports: &[ImportError], wasi: bool) -> &'static str {
-    match (wasi, imports.iter().all(|import| import.module == sandgrain::wasi::MODULE)) {
-        (true, true) => "building the program for WASI preview 1",
-        _ => "--preload NAME=FILE with a module that exports them",
+fn missing_imports(imports: &[ImportError]) -> &'static str {
+    let of_wasi = |error: &ImportError| {
+        error.import.as_ref().is_some_and(|(module, _)| module == sandgrain::wasi::MODULE)
+    };
+    if imports.iter().all(of_wasi) {
+        "building the program for WASI preview 1"
+    } else {
+        "--preload NAME=FILE with a module that exports them"
     }
 }
 

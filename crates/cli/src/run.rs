@@ -126,9 +126,9 @@ fn write_report(
         Failure::new(Class::Host, format!("cannot write the report: {error}"), "--stats instead")
     })?;
     match file {
-        Some((path, mut file)) => file
-            .write_all(line.as_bytes())
-            .map_err(|error| Failure::file("write", path, &error)),
+        Some((path, mut file)) => {
+            file.write_all(line.as_bytes()).map_err(|error| Failure::file("write", path, &error))
+        }
         None if stdout => print(&line).map_err(|error| Failure::output(&error)),
         None => {
             print_error(&line);
@@ -250,7 +250,9 @@ fn inherited(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|error| {
         let what = match error {
             std::env::VarError::NotPresent => "is not set here",
-            std::env::VarError::NotUnicode(_) => "is not UTF-8 here, which programs cannot be given",
+            std::env::VarError::NotUnicode(_) => {
+                "is not UTF-8 here, which programs cannot be given"
+            }
         };
         let what = format!("the variable {name} {what}");
         Failure::new(Class::Grant, what, format!("--env {name}=VALUE"))

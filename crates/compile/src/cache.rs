@@ -79,6 +79,17 @@ impl Cache {
         &self.dir
     }
 
+    /// How many modules it has, and how many bytes they take. A directory that does not exist yet has
+    /// none.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn usage(&self) -> Result<(u64, u64), Error> {
+        let mut entries = self.checked_entries()?;
+        entries.retain(|entry| !entry.temporary);
+        Ok((entries.len() as u64, entries.iter().map(|entry| entry.bytes).sum()))
+    }
+
     /// Deletes all entries, and says how many bytes they had. Other files and the directory stay.
     ///
     /// # Errors

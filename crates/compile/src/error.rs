@@ -41,12 +41,12 @@ pub enum Error {
     },
     /// A component: extract or build the core module.
     #[error(
-        "this is a component where a module is expected; build a core module instead (for Rust: \
-         target wasm32-wasip1)"
+        "this is a component where a module is expected, and components cannot be run yet; try: a \
+         core module instead (for Rust: target wasm32-wasip1)"
     )]
     IsComponent,
     /// An artifact where source is expected: load it instead.
-    #[error("this is already a compiled artifact; load it instead of compiling it")]
+    #[error("this is already a compiled artifact; try: loading it instead of compiling it")]
     IsArtifact,
     /// The module is valid but does not compile: it goes beyond a limit of the compiler.
     #[error("cannot compile the module: {message}")]
@@ -61,13 +61,13 @@ pub enum Error {
         message: String,
     },
     /// An artifact that this compiler did not make or that has changed since: compile anew.
-    #[error("artifact refused: {reason}")]
+    #[error("artifact refused: {reason}; try: compiling the module again")]
     Refused {
         /// Which check it failed.
         reason: Refusal,
     },
     /// A cache that others can write to: correct its owner and permissions, or use another.
-    #[error("cache not trusted: {path}: {reason}; fix it (chown, chmod 700) or use another", path = path.display())]
+    #[error("cache not trusted: {path}: {reason}; try: chown and chmod 700, or another directory", path = path.display())]
     CacheUntrusted {
         /// The directory or file.
         path: PathBuf,
@@ -125,7 +125,7 @@ pub enum Refusal {
         actual: u64,
     },
     /// Another layout of the file.
-    #[error("format version {found}, this is version {expected}; compile the module again")]
+    #[error("format version {found}, this is version {expected}")]
     FormatVersion {
         /// The artifact's.
         found: u32,
@@ -133,7 +133,7 @@ pub enum Refusal {
         expected: u32,
     },
     /// The content differs from what was written.
-    #[error("damaged: its digest does not match its content; compile the module again")]
+    #[error("damaged: its digest does not match its content")]
     Damaged,
     /// Intact by its digest, yet not made by this crate.
     #[error("malformed: {what}")]
@@ -142,7 +142,7 @@ pub enum Refusal {
         what: String,
     },
     /// Made by another engine.
-    #[error("made by {found}, this is {expected}; compile the module again")]
+    #[error("made by {found}, this is {expected}")]
     EngineVersion {
         /// The artifact's.
         found: String,
@@ -150,10 +150,10 @@ pub enum Refusal {
         expected: String,
     },
     /// Made with other settings of the same engine.
-    #[error("made with other engine settings; compile the module again")]
+    #[error("made with other engine settings")]
     Settings,
     /// Made for a CPU that can do more.
-    #[error("needs CPU features that are not available here: {}; compile the module again", missing.join(", "))]
+    #[error("needs CPU features that are not available here: {}", missing.join(", "))]
     CpuFeatures {
         /// The features that are missing.
         missing: Vec<String>,

@@ -47,7 +47,10 @@ impl<E: Embedder> Instances<E> {
             .table_elements(limit(sizes.table_elements))
             .instances(limit(sizes.instances))
             .build();
-        let mut store = Store::new(&engine, State { limits, functions: Vec::new(), embedder });
+        let mut store = Store::new(
+            &engine,
+            State { limits, functions: values::Functions::default(), embedder },
+        );
         store.limiter(|state| &mut state.limits);
         Self { engine, store, instances: Vec::new() }
     }
@@ -115,11 +118,12 @@ impl<E: Embedder> Instances<E> {
             .ok_or_else(|| Error::msg(format!("{name:?} is not a function")))?;
         // References live until the scope ends; without one they would live as long as the store.
         let mut scope = RootScope::new(&mut self.store);
+        let ty = function.ty(&scope);
         let mut engine_args = Vec::with_capacity(args.len());
-        for arg in args {
-            engine_args.push(values::to_engine(scope.as_context_mut(), arg)?);
+        for (arg, ty) in args.iter().zip(ty.params()) {
+            engine_args.push(values::to_engine(scope.as_context_mut(), arg, &ty)?);
         }
-        let count = function.ty(&scope).results().len();
+        let count = ty.results().len();
         let mut results = alloc::vec![Val::I32(0); count];
         function.call(scope.as_context_mut(), &engine_args, &mut results)?;
         let mut returned = Vec::with_capacity(count);
@@ -145,7 +149,8 @@ impl<E: Embedder> Instances<E> {
             .into_global()
             .ok_or_else(|| Error::msg(format!("{name:?} is not a global")))?;
         let mut scope = RootScope::new(&mut self.store);
-        let value = values::to_engine(scope.as_context_mut(), value)?;
+        let ty = global.ty(&scope);
+        let value = values::to_engine(scope.as_context_mut(), value, ty.content())?;
         global.set(scope.as_context_mut(), value)?;
         Ok(Outcome::Returned(Vec::new()))
     }
@@ -163,13 +168,14 @@ impl<E: Embedder> Instances<E> {
 
 /// A function that asks the host.
 fn host_function<E: Embedder>(store: &mut Store<State<E>>, ty: FuncType, number: u32) -> Func {
+    let result_types: Vec<_> = ty.results().collect();
     Func::new(store, ty, move |mut caller, params, results| {
         let memory = caller.get_export("memory").and_then(Extern::into_memory);
         let args = to_wire(&mut caller, params)?;
         match E::call_host(&mut caller, number, memory, args) {
             Ok(HostReply::Values(values)) if values.len() == results.len() => {
-                for (result, value) in results.iter_mut().zip(&values) {
-                    *result = values::to_engine(caller.as_context_mut(), value)?;
+                for ((result, value), ty) in results.iter_mut().zip(&values).zip(&result_types) {
+                    *result = values::to_engine(caller.as_context_mut(), value, ty)?;
                 }
                 Ok(())
             }

@@ -17,14 +17,14 @@ pub use instances::{Instances, Sizes};
 use alloc::string::String;
 use alloc::vec::Vec;
 use sandgrain_abi::{HostReply, Value};
-use wasmtime::{Caller, Engine, Func, Memory, Module, Result, Store, StoreLimits};
+use wasmtime::{Caller, Engine, Memory, Module, Result, Store, StoreLimits};
 
 /// What the store holds.
 pub struct State<E> {
     /// Limits that the engine asks about.
     limits: StoreLimits,
-    /// Functions that the host has seen, by number.
-    functions: Vec<Func>,
+    /// Functions that the host has seen.
+    functions: values::Functions,
     /// The embedder's own.
     pub embedder: E,
 }

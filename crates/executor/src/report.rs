@@ -18,6 +18,9 @@ impl core::fmt::Display for Aborted {
 
 impl core::error::Error for Aborted {}
 
+/// How the engine's words about an import of another type begin.
+const INCOMPATIBLE_IMPORT: &str = "incompatible import type";
+
 /// What the host learns of `error`.
 pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome {
     let fault = if error.is::<Aborted>() {
@@ -32,8 +35,9 @@ pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome 
         Fault::Wasm { code: TrapCode::OutOfMemory, message: "garbage-collected heap".to_string() }
     } else {
         let reason = format!("{error:#}");
-        // The engine has no types for these errors; all of its words about limits have this one.
-        let limited = reason.contains("limit");
+        // The engine has no types for these errors. All of its words about limits have this one, but
+        // so have those about a memory or table of another size than a module imports.
+        let limited = reason.contains("limit") && !reason.starts_with(INCOMPATIBLE_IMPORT);
         return if limited { Outcome::Limited(reason) } else { Outcome::Refused(reason) };
     };
     let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();

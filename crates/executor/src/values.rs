@@ -1,16 +1,46 @@
 //! Values between the engine's form and the wire's.
 
 use crate::State;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use sandgrain_abi::{HeapType, Value};
-use wasmtime::{AnyRef, AsContextMut, Error, ExternRef, I31, Result, V128, Val};
+use wasmtime::{
+    AnyRef, AsContextMut, Error, ExternRef, Func, HeapType as EngineHeapType, I31, Result, V128,
+    Val, ValType,
+};
 
-/// The most functions that are kept for the host.
+/// The most functions that are kept for the host, which bounds what a guest that makes ever more
+/// instances can use.
 const MAX_FUNCTIONS: usize = 1 << 16;
 
-/// The engine's form of `value`.
+/// Functions that the host has seen, each with one number for as long as the store lives.
+#[derive(Default)]
+pub(crate) struct Functions {
+    list: Vec<Func>,
+    /// By the engine's own address of each.
+    numbers: BTreeMap<usize, u32>,
+}
+
+impl Functions {
+    fn number(&mut self, function: Func, address: usize) -> Result<u32> {
+        if let Some(number) = self.numbers.get(&address) {
+            return Ok(*number);
+        }
+        if self.list.len() >= MAX_FUNCTIONS {
+            return Err(Error::msg("more function references than the host may be given"));
+        }
+        let number = self.list.len() as u32;
+        self.list.push(function);
+        self.numbers.insert(address, number);
+        Ok(number)
+    }
+}
+
+/// The engine's form of `value`, where `ty` is asked for.
 pub(crate) fn to_engine<E: 'static>(
     mut store: impl AsContextMut<Data = State<E>>,
     value: &Value,
+    ty: &ValType,
 ) -> Result<Val> {
     Ok(match *value {
         Value::I32(value) => Val::I32(value),
@@ -21,12 +51,21 @@ pub(crate) fn to_engine<E: 'static>(
         Value::Null(heap) => null(heap),
         Value::FuncRef(number) => {
             let functions = &store.as_context().data().functions;
-            match functions.get(number as usize) {
+            match functions.list.get(number as usize) {
                 Some(function) => Val::FuncRef(Some(*function)),
                 None => return Err(Error::msg("a function that was never given out")),
             }
         }
-        Value::ExternRef(number) => Val::ExternRef(Some(ExternRef::new(&mut store, number)?)),
+        Value::ExternRef(number) => {
+            let external = ExternRef::new(&mut store, number)?;
+            let internal =
+                ty.as_ref().is_some_and(|ty| matches!(ty.heap_type().top(), EngineHeapType::Any));
+            if internal {
+                Val::AnyRef(Some(AnyRef::convert_extern(&mut store, external)?))
+            } else {
+                Val::ExternRef(Some(external))
+            }
+        }
         Value::I31(value) => {
             let value = I31::new_i32(value).ok_or_else(|| Error::msg("more than 31 bits"))?;
             Val::AnyRef(Some(AnyRef::from_i31(&mut store, value)))
@@ -65,13 +104,10 @@ pub(crate) fn to_wire<E: 'static>(
         Val::V128(value) => Value::V128(value.as_u128()),
         Val::FuncRef(None) => Value::Null(HeapType::Func),
         Val::FuncRef(Some(function)) => {
+            let address = function.to_raw(&mut store) as usize;
             let mut context = store.as_context_mut();
             let functions = &mut context.data_mut().functions;
-            if functions.len() >= MAX_FUNCTIONS {
-                return Err(Error::msg("more function references than the host may be given"));
-            }
-            functions.push(*function);
-            Value::FuncRef((functions.len() - 1) as u32)
+            Value::FuncRef(functions.number(*function, address)?)
         }
         Val::ExternRef(None) => Value::Null(HeapType::Extern),
         Val::ExternRef(Some(reference)) => extern_value(&mut store, *reference)?,

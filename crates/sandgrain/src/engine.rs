@@ -133,7 +133,11 @@ impl EngineBuilder {
     /// be set up.
     pub fn build(self) -> Result<Engine> {
         let (platform, features) = if self.without_vm {
-            tracing::warn!("guests run without a VM: nothing but WebAssembly holds them");
+            // With a target of its own, so that a program that says it itself can leave this out.
+            tracing::warn!(
+                target: "sandgrain::without_vm",
+                "guests run without a VM: nothing but WebAssembly holds them"
+            );
             let mut config = sandgrain_compile::engine_config(&[]);
             // There is no vCPU to kick: compiled code looks at a counter to see that it is to stop.
             config.epoch_interruption(true);

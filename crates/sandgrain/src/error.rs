@@ -28,7 +28,7 @@ pub enum Error {
     #[error("{0}")]
     BadCall(String),
     /// A limit of the sandbox stands in the way: raise it, or accept it.
-    #[error("{what} is limited to {limit}; {detail}; raise the limit if the guest may have more")]
+    #[error("{what} is limited to {limit}; {detail}; try: a higher limit, if the guest may have more")]
     Limit {
         /// What is limited.
         what: &'static str,
@@ -61,10 +61,10 @@ pub enum Error {
     #[error("{0}")]
     Grant(#[source] sandgrain_wasi::Error),
     /// The guest broke: a defect of the runtime, or an attack. Ends the sandbox; report it.
-    #[error("the guest failed: {0}; please report this with the module that caused it")]
+    #[error("the guest failed: {0}; try: reporting this with the module that caused it")]
     Guest(String),
     /// The sandbox has ended, by an earlier error: make a new one.
-    #[error("the sandbox ended when an earlier call failed ({0}); make a new one")]
+    #[error("the sandbox ended when an earlier call failed ({0}); try: a new one")]
     Ended(String),
     /// The host could not do its part: memory, descriptors, threads.
     #[error("the host failed: {0}")]

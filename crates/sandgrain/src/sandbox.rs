@@ -563,12 +563,10 @@ fn check_call(module: &Module, name: &str, args: &[Value]) -> Result<Vec<sandgra
 
 /// Whether the guest may return such a value. It is untrusted, so its word is checked too.
 fn fits(value: &Value, ty: sandgrain_abi::ValType) -> bool {
-    value.is_a(ty)
-        || matches!(
-            (value, ty),
-            (Value::GcRef(_), sandgrain_abi::ValType::Ref { .. })
-                | (Value::ExternRef(_), sandgrain_abi::ValType::Ref { .. })
-        )
+    match (value, ty) {
+        (Value::GcRef(of), sandgrain_abi::ValType::Ref { heap, .. }) => of.top() == heap.top(),
+        _ => value.is_a(ty),
+    }
 }
 
 fn no_export(module: &Module, name: &str, found: Option<&ExternType>, wanted: &str) -> Error {

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
     };
 
     let report = Mutex::new(Report::default());
+    let all = scripts.len();
+    scripts::remove_repeated(&mut scripts);
+    println!("{} scripts; {all} with those that are in several folders", scripts.len());
     // The longest come first, so that no thread is left alone with one at the end.
     scripts.sort_by_key(|script| script.source.len());
     let queue = Mutex::new(scripts);
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
     });
     let mut report = report.into_inner().unwrap_or_else(|broken| broken.into_inner());
     if filter.is_none() {
-        report.unused_exceptions(exceptions::unused());
+        report.add_unused_exceptions(exceptions::unused());
     }
     report.print();
     if report.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -69,20 +72,13 @@ fn pop(queue: &Mutex<Vec<Script>>) -> Option<Script> {
     queue.lock().ok()?.pop()
 }
 
+/// Runs a script on both.
 fn run(script: &Script, vm: &Platform, reference: &Platform, report: &Mutex<Report>) {
-    let mut times = [0.0; 2];
-    let mut outcomes = [vm, reference].into_iter().zip(&mut times).map(|(platform, time)| {
-        let started = Instant::now();
-        let outcomes = match script.skipped {
-            None => script::run(platform, &script.name, script.source),
-            Some(_) => Ok(Vec::new()),
-        };
-        *time = started.elapsed().as_secs_f64();
-        outcomes
-    });
-    let (in_vm, in_process) = (outcomes.next(), outcomes.next());
-    drop(outcomes);
-    if let (Ok(mut report), Some(in_vm), Some(in_process)) = (report.lock(), in_vm, in_process) {
-        report.add(script, in_vm, in_process, times);
+    let started = Instant::now();
+    let in_vm = script::run(vm, script);
+    let seconds = started.elapsed().as_secs_f64();
+    let in_process = script::run(reference, script);
+    if let Ok(mut report) = report.lock() {
+        report.add(script, in_vm, seconds, in_process);
     }
 }

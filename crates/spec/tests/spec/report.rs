@@ -10,36 +10,37 @@ struct Tally {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// In the VM, compilation included.
     seconds: f64,
+}
+
+impl Tally {
+    fn print(&self, title: &str) {
+        let Self { scripts, passed, failed, skipped, seconds } = self;
+        println!("{title:<37} {scripts:>7} {passed:>7} {failed:>7} {skipped:>7} {seconds:>7.1}");
+    }
 }
 
 /// All that happened.
 #[derive(Default)]
 pub struct Report {
     suites: BTreeMap<String, Tally>,
-    /// How often each reason made something be skipped.
+    /// How often each reason made a directive be skipped.
     reasons: BTreeMap<&'static str, usize>,
     failures: Vec<String>,
     /// What passes in the VM only.
-    notes: Vec<String>,
-    slowest: Vec<(f64, f64, String)>,
+    only_in_vm: Vec<String>,
 }
 
 /// The outcomes of a script, or why it could not be run.
 type Outcomes = Result<Vec<(usize, Outcome)>, String>;
 
 impl Report {
-    /// Adds a script: its outcomes in the VM and in process, and the seconds that each took.
-    pub fn add(&mut self, script: &Script, vm: Outcomes, process: Outcomes, times: [f64; 2]) {
+    /// Adds a script: its outcomes in the VM, the seconds that it took, and its outcomes in process.
+    pub fn add(&mut self, script: &Script, vm: Outcomes, seconds: f64, process: Outcomes) {
         let tally = self.suites.entry(script.suite.clone()).or_default();
         tally.scripts += 1;
-        tally.seconds += times[0];
-        self.slowest.push((times[0], times[1], script.name.clone()));
-        if let Some(reason) = script.skipped {
-            tally.skipped += 1;
-            *self.reasons.entry(reason).or_default() += 1;
-            return;
-        }
+        tally.seconds += seconds;
         let (vm, process) = match (vm, process) {
             (Ok(vm), Ok(process)) => (vm, process),
             (Err(error), _) | (_, Err(error)) => {
@@ -54,12 +55,12 @@ impl Report {
                 (Outcome::Failed(what), in_process) => {
                     tally.failed += 1;
                     let also = match in_process {
-                        Outcome::Passed => "; passes in process".to_owned(),
-                        Outcome::Failed(same) if same == what => "; so in process".to_owned(),
-                        Outcome::Failed(other) => format!("; in process: {other}"),
-                        Outcome::Skipped(reason) => format!("; skipped in process: {reason}"),
+                        Outcome::Passed => "passes in process".to_owned(),
+                        Outcome::Failed(same) if same == what => "the same in process".to_owned(),
+                        Outcome::Failed(other) => format!("in process: {other}"),
+                        Outcome::Skipped(reason) => format!("skipped in process: {reason}"),
                     };
-                    self.failures.push(format!("{place}: {what}{also}"));
+                    self.failures.push(format!("{place}: {what} ({also})"));
                 }
                 (Outcome::Skipped(reason), _) => {
                     tally.skipped += 1;
@@ -67,8 +68,10 @@ impl Report {
                 }
                 (Outcome::Passed, in_process) => {
                     tally.passed += 1;
-                    if let Outcome::Failed(what) = in_process {
-                        self.notes.push(format!("{place}: {what}"));
+                    match in_process {
+                        Outcome::Passed => {}
+                        Outcome::Failed(what) => self.only_in_vm.push(format!("{place}: {what}")),
+                        Outcome::Skipped(why) => self.only_in_vm.push(format!("{place}: {why}")),
                     }
                 }
             }
@@ -76,40 +79,43 @@ impl Report {
     }
 
     /// Adds exceptions that nothing needs any more: failures, so that they are removed.
-    pub fn unused_exceptions(&mut self, unused: Vec<String>) {
-        let lines = unused.into_iter().map(|what| format!("an exception without use: {what}"));
-        self.failures.extend(lines);
+    pub fn add_unused_exceptions(&mut self, unused: Vec<String>) {
+        for what in unused {
+            self.suites.entry("exceptions without use".to_owned()).or_default().failed += 1;
+            self.failures.push(what);
+        }
     }
 
     pub fn has_failures(&self) -> bool {
         !self.failures.is_empty()
     }
 
-    pub fn print(&mut self) {
-        println!("{:<40} {:>7} {:>7} {:>7} {:>7} {:>8}", "", "scripts", "passed", "failed", "skipped", "seconds");
-        let mut all = Tally::default();
+    /// Prints it. The last line is the sum.
+    pub fn print(&self) {
+        let columns = ["scripts", "passed", "failed", "skipped", "seconds"];
+        let [scripts, passed, failed, skipped, seconds] = columns;
+        println!("{:<37} {scripts:>7} {passed:>7} {failed:>7} {skipped:>7} {seconds:>7}", "");
+        let mut sum = Tally::default();
         for (suite, tally) in &self.suites {
-            let Tally { scripts, passed, failed, skipped, seconds } = tally;
-            println!("{suite:<40} {scripts:>7} {passed:>7} {failed:>7} {skipped:>7} {seconds:>8.1}");
-            all.passed += passed;
-            all.failed += failed;
-            all.skipped += skipped;
+            tally.print(suite);
+            sum.scripts += tally.scripts;
+            sum.passed += tally.passed;
+            sum.failed += tally.failed;
+            sum.skipped += tally.skipped;
+            sum.seconds += tally.seconds;
         }
-        self.slowest.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (vm, process, name) in self.slowest.iter().take(15) { println!("{name} {vm:.2} {process:.2}"); }
-        for (title, lines) in [
-            ("passed in the VM only; in process:", &self.notes),
-            ("failures:", &self.failures),
-        ] {
-            if !lines.is_empty() {
-                println!("\n{title}");
-                lines.iter().for_each(|line| println!("  {line}"));
-            }
-        }
-        println!("\nskipped:");
-        for (reason, count) in &self.reasons {
-            println!("{count:>7} {reason}");
-        }
-        println!("\n{} passed, {} failed, {} skipped", all.passed, all.failed, all.skipped);
+        sum.print("all");
+        let reasons = self.reasons.iter().map(|(reason, count)| format!("{count:>6} {reason}"));
+        print_list("skipped", &reasons.collect::<Vec<_>>());
+        print_list("passed in the VM, but not in process", &self.only_in_vm);
+        print_list("failed", &self.failures);
+        println!("\n{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
+    }
+}
+
+fn print_list(title: &str, lines: &[String]) {
+    if !lines.is_empty() {
+        println!("\n{title}:");
+        lines.iter().for_each(|line| println!("  {line}"));
     }
 }

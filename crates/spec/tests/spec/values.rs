@@ -21,9 +21,7 @@ pub fn argument(arg: &WastArg<'_>) -> Result<Value, String> {
         WastArgCore::V128(value) => Value::V128(u128::from_le_bytes(value.to_le_bytes())),
         WastArgCore::RefNull(heap) => Value::Null(family(heap)),
         // A value of the host is the same whether it goes in as an external or an internal one.
-        WastArgCore::RefExtern(number) | WastArgCore::RefHost(number) => {
-            Value::ExternRef(*number)
-        }
+        WastArgCore::RefExtern(number) | WastArgCore::RefHost(number) => Value::ExternRef(*number),
     })
 }
 

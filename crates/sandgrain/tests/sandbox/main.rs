@@ -1,0 +1,22 @@
+//! The library as its users see it: good and bad input, limits, streams, threads.
+//!
+//! One binary, since linking the compiler takes long.
+
+mod artifacts;
+mod bad_modules;
+mod calls;
+mod filesystem;
+mod growth;
+mod host_functions;
+mod hypervisors;
+mod imports;
+mod limits;
+mod messages;
+mod proposals;
+mod starts;
+mod stats;
+mod stopping;
+mod streams;
+mod support;
+mod threads;
+mod traps;

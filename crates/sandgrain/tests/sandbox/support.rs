@@ -1,0 +1,83 @@
+//! Engines, and the proof that they are well.
+
+use sandgrain::{Engine, Error, Limits, Module, Result, Sandbox, TrapCode};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandgrain-cache")
+}
+
+/// The engine with VMs. Without KVM every test fails here, with the library's own words.
+pub fn vm() -> &'static Engine {
+    static VM: OnceLock<Engine> = OnceLock::new();
+    VM.get_or_init(|| match Engine::builder().cache_dir(cache()).build() {
+        Ok(engine) => engine,
+        Err(error) => panic!("{error}"),
+    })
+}
+
+/// The engine without.
+pub fn reference() -> &'static Engine {
+    static REFERENCE: OnceLock<Engine> = OnceLock::new();
+    REFERENCE.get_or_init(|| {
+        Engine::builder().without_cache().dangerously_without_vm().build().expect("an engine")
+    })
+}
+
+/// Does the same with both engines, each of which must be well afterwards.
+pub fn on_both(test: impl Fn(&Engine)) {
+    for engine in [vm(), reference()] {
+        test(engine);
+        works(engine);
+    }
+}
+
+/// Asserts that an engine makes sandboxes that answer.
+#[track_caller]
+pub fn works(engine: &Engine) {
+    let module = module(engine, r#"(module (func (export "answer") (result i32) (i32.const 42)))"#);
+    let mut sandbox = Sandbox::new(&module).expect("a sandbox after all that");
+    assert_eq!(sandbox.call::<_, u32>("answer", ()).expect("a call after all that"), 42);
+}
+
+#[track_caller]
+pub fn module(engine: &Engine, wat: &str) -> Module {
+    Module::new(engine, wat.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{wat}"))
+}
+
+/// A sandbox with nothing granted.
+#[track_caller]
+pub fn sandbox(engine: &Engine, wat: &str) -> Sandbox {
+    Sandbox::new(&module(engine, wat)).unwrap_or_else(|error| panic!("{error}\n{wat}"))
+}
+
+/// A sandbox with these limits, or the error that there is instead.
+pub fn limited(engine: &Engine, limits: Limits, wat: &str) -> Result<Sandbox> {
+    Sandbox::builder(&module(engine, wat)).limits(limits).build()
+}
+
+/// Limits with a deadline that comes soon.
+pub fn soon() -> Limits {
+    Limits::default().deadline(Some(Duration::from_millis(100)))
+}
+
+/// The name of what went wrong.
+#[track_caller]
+pub fn name_of<T>(result: Result<T>) -> (&'static str, String) {
+    match result {
+        Ok(_) => panic!("it should have failed"),
+        Err(error) => (error.name(), error.to_string()),
+    }
+}
+
+/// The trap that ended a call.
+#[track_caller]
+pub fn trap_of<T>(result: Result<T>) -> TrapCode {
+    match result {
+        Err(Error::Trap(trap)) => trap.code,
+        Err(error) => panic!("not a trap: {error}"),
+        Ok(_) => panic!("it should have trapped"),
+    }
+}
