@@ -13,7 +13,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// So many of each call, a tenth of them of each creation and a hundredth of each kernel, but five
+    /// So many of each call, a tenth of them of each creation and a hundredth of each kernel, but ten
     /// at least of everything.
     #[must_use]
     pub fn of_calls(calls: usize) -> Self {
@@ -26,7 +26,7 @@ impl Samples {
             Scale::Creations => self.calls / 10,
             Scale::Kernels => self.calls / 100,
         };
-        count.max(5)
+        count.max(10)
     }
 }
 
@@ -97,8 +97,8 @@ mod tests {
     fn members_take_turns() {
         let log = Rc::default();
         let rows = measure_group(group(Scale::Kernels, &log), Samples::of_calls(0)).unwrap();
-        assert_eq!(*log.borrow(), "ab".repeat(6), "one turn to warm up and five that count");
-        assert_eq!(rows.iter().map(|row| row.samples).collect::<Vec<_>>(), [5, 5]);
+        assert_eq!(*log.borrow(), "ab".repeat(11), "one turn to warm up and ten that count");
+        assert_eq!(rows.iter().map(|row| row.samples).collect::<Vec<_>>(), [10, 10]);
         assert!((rows[1].ratio.unwrap() - 1.2).abs() < 1e-9);
     }
 
@@ -106,6 +106,6 @@ mod tests {
     fn calls_are_measured_after_one_of_their_own_kind() {
         let log = Rc::default();
         measure_group(group(Scale::Calls, &log), Samples::of_calls(1)).unwrap();
-        assert_eq!(*log.borrow(), "aabb".repeat(6));
+        assert_eq!(*log.borrow(), "aabb".repeat(11));
     }
 }

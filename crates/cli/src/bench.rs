@@ -14,7 +14,7 @@ pub struct Arguments {
     /// Samples of each call; creation takes a tenth of them, each kernel a hundredth
     #[arg(long, value_name = "COUNT", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     samples: u32,
-    /// A rough picture in a few seconds: 200 samples
+    /// A rough picture in a few seconds: 200 samples, too few to judge kernels by
     #[arg(long, conflicts_with = "samples")]
     quick: bool,
 }

@@ -4,8 +4,8 @@ use sandgrain::Error;
 
 /// What kind of failure ends the command.
 ///
-/// A program's own codes go up to 125, shells use 126 to 192 (128 + a signal's number). So the codes
-/// above those are ours alone.
+/// Programs rarely use codes above 125, and shells use 126 to 192 (128 + a signal's number). So what is
+/// above those can hardly be mistaken; the report of `--json` tells for certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The command line asks for something that cannot be.
@@ -146,7 +146,9 @@ impl Class {
 
 /// The table of exit codes, for the help.
 pub fn table() -> String {
-    let mut table = String::from("Exit codes:\n  0-125  the program's own\n");
+    let mut table = String::from(
+        "Exit codes:\n  0-255  the program's own (--json tells them from those below)\n",
+    );
     for class in Class::ALL {
         table.push_str(&format!("  {:<5}  {}\n", class.code(), class.meaning()));
     }

@@ -14,6 +14,8 @@ pub struct Report {
     pub status: &'static str,
     /// The command's own.
     pub exit_code: u8,
+    /// The program's, which can have more bits.
+    pub program_exit_code: Option<i32>,
     /// Of an invoked function.
     pub results: Option<Vec<Typed>>,
     pub error: Option<failure::Report>,

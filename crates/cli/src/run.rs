@@ -89,7 +89,8 @@ pub fn execute(arguments: &Arguments) -> ExitCode {
     match run(arguments, &mut report) {
         Ok(code) => {
             report.status = if code == 0 { "ok" } else { "exit" };
-            report.exit_code = code;
+            report.exit_code = exit_code(code);
+            report.program_exit_code = Some(code);
         }
         Err(failure) => {
             report.status = "error";
@@ -137,8 +138,8 @@ fn write_report(
     }
 }
 
-/// The program's exit code.
-fn run(arguments: &Arguments, report: &mut Report) -> Result<u8, Failure> {
+/// The program's exit code; 0 for a function that returned.
+fn run(arguments: &Arguments, report: &mut Report) -> Result<i32, Failure> {
     let wasi = wasi(arguments)?;
     let bytes = module::read(&arguments.file)?;
     let engine = engine(arguments)?;
@@ -156,7 +157,7 @@ fn run(arguments: &Arguments, report: &mut Report) -> Result<u8, Failure> {
     let mut sandbox = match built {
         Ok(sandbox) => sandbox,
         // A start function may end the program.
-        Err(Error::Exit(code)) => return exit_code(code),
+        Err(Error::Exit(code)) => return Ok(code),
         Err(error) => return Err(error.into()),
     };
     report.stats.create = Some(Figures::new(&sandbox.stats(), started.elapsed()));
@@ -183,18 +184,12 @@ fn run(arguments: &Arguments, report: &mut Report) -> Result<u8, Failure> {
         let typed = values.iter().zip(&ty.results).map(|(value, ty)| Typed::new(value, *ty));
         report.results = Some(typed.collect());
     }
-    exit_code(code)
+    Ok(code)
 }
 
-/// WASI lets programs use 0 to 125 only.
-fn exit_code(code: i32) -> Result<u8, Failure> {
-    u8::try_from(code).map_err(|_| {
-        Failure::new(
-            Class::Guest,
-            format!("the program exited with code {code}, which WASI does not allow"),
-            "reporting this with the module",
-        )
-    })
+/// What is left of a program's code: a system's has 8 bits, and a failure must not become a success.
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(u8::MAX)
 }
 
 fn engine(arguments: &Arguments) -> Result<Engine, Failure> {

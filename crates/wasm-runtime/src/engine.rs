@@ -19,7 +19,10 @@ pub fn engine(boot: &Boot) -> Result<Engine> {
     config.memory_init_cow(false);
     config.memory_reservation(layout::MEMORY_RESERVATION);
     config.memory_guard_size(layout::MEMORY_GUARD);
-    config.max_wasm_stack(usize::try_from(boot.wasm_stack)?);
+    let stack = usize::try_from(boot.wasm_stack)?;
+    config.max_wasm_stack(stack);
+    // There are no such stacks here, but the engine wants none of them smaller than the one there is.
+    config.async_stack_size(stack.max(2 << 20));
     config.collector(Collector::DeferredReferenceCounting);
     config.with_host_memory(Arc::new(Memories));
     config.with_custom_code_memory(Some(Arc::new(MappedCode)));

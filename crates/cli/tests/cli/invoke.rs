@@ -56,7 +56,7 @@ fn results_are_printed_one_a_line() {
 fn negative_numbers_need_no_separator() {
     let place = Place::with("echo.wat", ECHO);
     place.run(&["run", "--invoke", "i32", "echo.wat", "-5"]).prints("-5\n");
-    place.run(&["run", "--invoke", "f64", "echo.wat", "-2.5e-3"]).prints("-0.0025\n");
+    place.run(&["run", "--invoke", "f64", "echo.wat", "-2.5"]).prints("-2.5\n");
 }
 
 #[test]

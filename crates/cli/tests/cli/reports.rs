@@ -74,12 +74,13 @@ fn a_report_with_no_place_to_go_is_known_before_the_program_runs() {
 
 #[test]
 fn an_exit_is_told_from_an_error() {
-    let ended = Place::with("exit.wat", exits_with(7)).run(&["run", "--json", "exit.wat"]);
+    let ended = Place::with("exit.wat", exits_with(256)).run(&["run", "--json", "exit.wat"]);
     let report = report(&ended.stderr);
     assert_eq!(
         (ended.code, &report["status"], &report["exit_code"]),
-        (7, &json!("exit"), &json!(7))
+        (255, &json!("exit"), &json!(255))
     );
+    assert_eq!(report["program_exit_code"], 256);
     assert_eq!(report["error"], Value::Null);
 }
 
