@@ -39,7 +39,7 @@ impl Floor {
         };
         for level in 0..3 {
             let table = PAGE_TABLES + level * 0x1000;
-            put(table, &(table as u64 + 0x1000 | 0b111).to_le_bytes());
+            put(table, &((table as u64 + 0x1000) | 0b111).to_le_bytes());
         }
         let last = PAGE_TABLES + 3 * 0x1000;
         for page in 0..MEMORY / 0x1000 {

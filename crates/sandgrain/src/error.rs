@@ -28,7 +28,9 @@ pub enum Error {
     #[error("{0}")]
     BadCall(String),
     /// A limit of the sandbox stands in the way: raise it, or accept it.
-    #[error("{what} is limited to {limit}; {detail}; try: a higher limit, if the guest may have more")]
+    #[error(
+        "{what} is limited to {limit}; {detail}; try: a higher limit, if the guest may have more"
+    )]
     Limit {
         /// What is limited.
         what: &'static str,

@@ -1,185 +1,32 @@
 //! Sandboxes: a module, what it was granted, and the machine that it runs on.
 
-use crate::engine::{Engine, Platform};
+mod builder;
+mod check;
+mod link;
+
+pub use builder::SandboxBuilder;
+#[cfg(test)]
+pub(crate) use builder::detectable;
+
+use crate::engine::Engine;
 use crate::error::{Error, ImportError, Result, Trap, printable};
-use crate::guest::Guest;
 use crate::host::Host;
-use crate::host_functions::IntoHostFunction;
 use crate::limits::Limits;
 use crate::machine::Machine;
-use crate::machine::plan;
 use crate::module::Module;
-use crate::reference::{Epoch, Reference};
 use crate::stats::Stats;
 use crate::stop::{Control, InterruptHandle};
 use crate::typed::WasmValues;
 use bytes::Bytes;
 use sandgrain_abi::Value;
-use sandgrain_abi::message::{Command, Fault, ImportSource, Outcome};
-use sandgrain_abi::types::{ExternType, FuncType, ModuleInfo};
-use sandgrain_wasi::{Wasi, WasiConfig};
+use sandgrain_abi::message::{Command, Fault, Outcome};
+use sandgrain_abi::types::{ExternType, FuncType};
+use sandgrain_wasi::Wasi;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// What a sandbox is to be made of.
-#[derive(Debug)]
-pub struct SandboxBuilder {
-    module: Module,
-    preloads: Vec<(String, Module)>,
-    limits: Limits,
-    wasi: Option<WasiConfig>,
-    functions: crate::host_functions::HostFunctions,
-    count_pages: bool,
-}
-
-impl SandboxBuilder {
-    /// Sets the limits.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Grants WASI preview 1, with what the configuration grants. Nothing of it is set up before the
-    /// guest's first WASI call.
-    #[must_use]
-    pub fn wasi(mut self, config: WasiConfig) -> Self {
-        self.wasi = Some(config);
-        self
-    }
-
-    /// Defines a host function under a module name and a name: a closure over integers and floats,
-    /// whose type is checked against the module's import when the sandbox is made.
-    #[must_use]
-    pub fn function<M>(
-        mut self,
-        module: &str,
-        name: &str,
-        function: impl IntoHostFunction<M>,
-    ) -> Self {
-        let (ty, call) = (ty_of(&function), function.into_call());
-        self.functions.add(module, name, ty, call);
-        self
-    }
-
-    /// Instantiates another module first, whose exports satisfy imports from this module name.
-    #[must_use]
-    pub fn preload(mut self, name: impl Into<String>, module: &Module) -> Self {
-        self.preloads.push((name.into(), module.clone()));
-        self
-    }
-
-    /// Whether calls count the pages that they touch, which takes some microseconds each.
-    #[must_use]
-    pub fn count_pages(mut self, count: bool) -> Self {
-        self.count_pages = count;
-        self
-    }
-
-    /// Makes the sandbox: a new machine, with the modules instantiated in it.
-    ///
-    /// # Errors
-    /// [`Error::Imports`] with every import that nothing satisfies, [`Error::Limit`] if the modules
-    /// need more than the limits allow, [`Error::Grant`], and whatever their start functions lead to.
-    pub fn build(self) -> Result<Sandbox> {
-        let span = tracing::debug_span!("create");
-        let _entered = span.enter();
-        if let Some(config) = &self.wasi {
-            config.check().map_err(Error::Grant)?;
-        }
-        let engine = self.module.engine().clone();
-        let modules = || {
-            let preloads = self.preloads.iter().map(|(_, module)| module);
-            preloads.chain(std::iter::once(&self.module))
-        };
-        for module in modules() {
-            check_module(&engine, module, &self.limits)?;
-        }
-        let infos: Vec<&ModuleInfo> = modules().map(Module::info).collect();
-        let (machine, control): (Box<dyn Machine>, _) = match &engine.inner.platform {
-            Platform::Vm { hypervisor, base } => {
-                let code = |module: &Module| module.artifact().map_or(0, |a| a.code().len() as u64);
-                let sized: Vec<_> = modules().map(|module| (module.info(), code(module))).collect();
-                let features = detectable(engine.cpu_features());
-                let guest = Guest::new(&**hypervisor, base, &self.limits, &sized, features)?;
-                let control = Control::new(guest.interrupter());
-                (Box::new(guest), control)
-            }
-            Platform::Process { engine } => {
-                let control = Control::new(Epoch(engine.clone()));
-                (Box::new(Reference::new(engine, &self.limits, &infos)), control)
-            }
-        };
-        let wasi = self
-            .wasi
-            .map(|config| Wasi::new(config.output_limits(self.limits.stdout, self.limits.stderr)));
-        let host = Host {
-            functions: self.functions,
-            wasi,
-            control: Arc::downgrade(&control),
-            ..Host::default()
-        };
-        let mut sandbox = Sandbox {
-            machine,
-            host,
-            control,
-            engine,
-            limits: self.limits,
-            instances: Vec::new(),
-            names: HashMap::new(),
-            main: Instance(0),
-            ended: None,
-            stats: Stats::default(),
-            count_pages: self.count_pages,
-        };
-        for (name, module) in &self.preloads {
-            let instance = sandbox.instantiate(module)?;
-            sandbox.register(name, instance);
-        }
-        sandbox.main = sandbox.instantiate(&self.module)?;
-        let initialize = self.module.export("_initialize");
-        if matches!(initialize, Some(ExternType::Func(ty)) if *ty == FuncType::default()) {
-            sandbox.call::<(), ()>("_initialize", ())?;
-        }
-        Ok(sandbox)
-    }
-}
-
-fn ty_of<M, F: IntoHostFunction<M>>(_: &F) -> FuncType {
-    F::func_type()
-}
-
-/// The names by which the engine in the guest asks for CPU features.
-pub(crate) fn detectable(features: &[String]) -> Vec<String> {
-    let name = |feature: &String| match feature.as_str() {
-        "sse41" => "sse4.1".to_owned(),
-        "sse42" => "sse4.2".to_owned(),
-        other => other.to_owned(),
-    };
-    features.iter().map(name).collect()
-}
-
-fn check_module(engine: &Engine, module: &Module, limits: &Limits) -> Result<()> {
-    if !Arc::ptr_eq(&engine.inner, &module.engine().inner) {
-        return Err(Error::BadCall(
-            "the modules of a sandbox are of different engines; compile them with the same".into(),
-        ));
-    }
-    for ty in &module.info().memories {
-        let minimum = ty.minimum.saturating_mul(ty.page_size);
-        if minimum > plan::capacity(ty, limits.memory) {
-            return Err(Error::Limit {
-                what: "a linear memory",
-                limit: format!("{} bytes", limits.memory),
-                detail: format!("the module asks for {minimum} bytes from the start"),
-            });
-        }
-    }
-    Ok(())
-}
 
 /// An instance in a sandbox. It means nothing in another sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -213,14 +60,7 @@ impl Sandbox {
     /// Describes a sandbox.
     #[must_use]
     pub fn builder(module: &Module) -> SandboxBuilder {
-        SandboxBuilder {
-            module: module.clone(),
-            preloads: Vec::new(),
-            limits: Limits::default(),
-            wasi: None,
-            functions: Default::default(),
-            count_pages: false,
-        }
+        SandboxBuilder::new(module)
     }
 
     /// Calls an exported function: `let sum: u32 = sandbox.call("add", (1u32, 2u32))?`.
@@ -248,13 +88,13 @@ impl Sandbox {
     ) -> Result<Vec<Value>> {
         let span = tracing::debug_span!("call", name);
         let _entered = span.enter();
-        let results = check_call(self.module(instance)?, name, args)?;
+        let results = check::call(self.module(instance)?, name, args)?;
         let export = name.to_owned();
         let command = Command::Call { instance: instance.0, export, args: args.to_vec() };
         match self.execute(&command)? {
             Outcome::Returned(values)
                 if values.len() == results.len()
-                    && values.iter().zip(&results).all(|(value, ty)| fits(value, *ty)) =>
+                    && values.iter().zip(&results).all(|(value, ty)| check::fits(value, *ty)) =>
             {
                 Ok(values)
             }
@@ -279,7 +119,7 @@ impl Sandbox {
     /// # Errors
     /// As [`SandboxBuilder::build`].
     pub fn instantiate(&mut self, module: &Module) -> Result<Instance> {
-        check_module(&self.engine, module, &self.limits)?;
+        check::module(&self.engine, module, &self.limits)?;
         let imports = self.link(module)?;
         self.check_alive()?;
         let (address, len) = self.machine.load(module)?;
@@ -406,7 +246,7 @@ impl Sandbox {
     fn global_type(&self, instance: Instance, name: &str) -> Result<sandgrain_abi::GlobalType> {
         match self.module(instance)?.export(name) {
             Some(ExternType::Global(ty)) => Ok(*ty),
-            other => Err(no_export(self.module(instance)?, name, other, "global")),
+            other => Err(check::no_export(self.module(instance)?, name, other, "global")),
         }
     }
 
@@ -418,7 +258,7 @@ impl Sandbox {
     ) -> Result<&mut [u8]> {
         match self.module(instance)?.export(name) {
             Some(ExternType::Memory(_)) => {}
-            other => return Err(no_export(self.module(instance)?, name, other, "memory")),
+            other => return Err(check::no_export(self.module(instance)?, name, other, "memory")),
         }
         let command = Command::FindMemory { instance: instance.0, export: name.to_owned() };
         let number = match self.execute(&command)? {
@@ -431,49 +271,6 @@ impl Sandbox {
         whole.and_then(|(start, end)| bytes.get_mut(start..end)).ok_or_else(|| {
             Error::BadCall(format!("bytes {range:?} are not within a memory of {size} bytes"))
         })
-    }
-
-    /// Finds what satisfies each import; all that nothing satisfies are listed.
-    fn link(&self, module: &Module) -> Result<Vec<ImportSource>> {
-        let mut sources = Vec::new();
-        let mut errors = Vec::new();
-        for import in &module.info().imports {
-            let found = match self.names.get(&import.module) {
-                Some(instance) => {
-                    let export = self.instances[instance.0 as usize].export(&import.name);
-                    match export {
-                        Some(ty) if ty.kind() == import.ty.kind() => Ok(ImportSource::Instance {
-                            instance: instance.0,
-                            export: import.name.clone(),
-                        }),
-                        Some(ty) => {
-                            Err(format!("it is a {}, not a {}", ty.kind(), import.ty.kind()))
-                        }
-                        None => self.find_host(import),
-                    }
-                }
-                None => self.find_host(import),
-            };
-            match found {
-                Ok(source) => sources.push(source),
-                Err(problem) => {
-                    let import = Some((import.module.clone(), import.name.clone()));
-                    errors.push(ImportError { import, problem });
-                }
-            }
-        }
-        if errors.is_empty() { Ok(sources) } else { Err(Error::Imports(errors)) }
-    }
-
-    fn find_host(&self, import: &sandgrain_abi::types::Import) -> Result<ImportSource, String> {
-        let (number, offered) = self.host.find(&import.module, &import.name)?;
-        match &import.ty {
-            ExternType::Func(wanted) if *wanted == offered => Ok(ImportSource::Host(number)),
-            ExternType::Func(wanted) => {
-                Err(format!("the module wants the type {wanted}, the host function is {offered}"))
-            }
-            other => Err(format!("the module wants a {}, the host has a function", other.kind())),
-        }
     }
 
     fn check_alive(&self) -> Result<()> {
@@ -544,51 +341,6 @@ impl Sandbox {
         self.ended = Some(error.to_string());
         error
     }
-}
-
-/// Checks a call against the module; the types of its results.
-fn check_call(module: &Module, name: &str, args: &[Value]) -> Result<Vec<sandgrain_abi::ValType>> {
-    let ty = match module.export(name) {
-        Some(ExternType::Func(ty)) => ty,
-        other => return Err(no_export(module, name, other, "function")),
-    };
-    if args.len() != ty.params.len() || !args.iter().zip(&ty.params).all(|(arg, ty)| arg.is_a(*ty))
-    {
-        return Err(Error::BadCall(format!(
-            "{name:?} has the type {ty}; it was called with {args:?}"
-        )));
-    }
-    Ok(ty.results.clone())
-}
-
-/// Whether the guest may return such a value. It is untrusted, so its word is checked too.
-fn fits(value: &Value, ty: sandgrain_abi::ValType) -> bool {
-    match (value, ty) {
-        (Value::GcRef(of), sandgrain_abi::ValType::Ref { heap, .. }) => of.top() == heap.top(),
-        _ => value.is_a(ty),
-    }
-}
-
-fn no_export(module: &Module, name: &str, found: Option<&ExternType>, wanted: &str) -> Error {
-    if let Some(found) = found {
-        return Error::BadCall(format!(
-            "the export {name:?} is a {}, not a {wanted}",
-            found.kind()
-        ));
-    }
-    let exports = &module.info().exports;
-    let same: Vec<&str> = exports
-        .iter()
-        .filter(|export| export.ty.kind() == wanted)
-        .map(|export| export.name.as_str())
-        .collect();
-    let listed = same.iter().take(20).map(|name| format!("{name:?}")).collect::<Vec<_>>();
-    let more = if same.len() > listed.len() { ", ..." } else { "" };
-    Error::BadCall(if same.is_empty() {
-        format!("the module exports no {wanted} at all; {name:?} was asked for")
-    } else {
-        format!("the module exports no {wanted} {name:?}; it has {}{more}", listed.join(", "))
-    })
 }
 
 impl fmt::Debug for Sandbox {

@@ -33,8 +33,7 @@ fn reference() -> &'static Engine {
 
 /// Runs all programs whose names begin so; each must do what is expected of it.
 fn check(engine: &Engine, prefix: &str) {
-    let runs: Vec<Run> =
-        runs().into_iter().filter(|run| run.name.starts_with(prefix)).collect();
+    let runs: Vec<Run> = runs().into_iter().filter(|run| run.name.starts_with(prefix)).collect();
     assert!(!runs.is_empty(), "expected.json has no run named {prefix}...");
     let failures: Vec<String> = runs
         .iter()

@@ -35,7 +35,8 @@ pub struct Outcome {
 
 /// The directory that the scripts put downloads in: the same rule as in `tools/lib.sh`.
 fn downloads() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let variable =
+        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("SANDGRAIN_CACHE").unwrap_or_else(|| {
         let cache = variable("XDG_CACHE_HOME")
             .or_else(|| Some(variable("HOME")?.join(".cache")))
@@ -111,9 +112,10 @@ pub fn run(engine: &Engine, run: &Run) -> Outcome {
             lines.lock().expect("no panic").push(text);
             Ok::<_, BoxError>(())
         };
-        builder = builder
-            .function("host", "log", add_line)
-            .function("host", "add", |a: i32, b: i32| a.wrapping_add(b));
+        builder =
+            builder
+                .function("host", "log", add_line)
+                .function("host", "add", |a: i32, b: i32| a.wrapping_add(b));
     }
     let mut sandbox = builder.build();
     let ended = match &mut sandbox {

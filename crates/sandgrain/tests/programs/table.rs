@@ -68,9 +68,25 @@ fn dir(json: &Json) -> Dir {
 
 /// The fields that are understood. Another one would be an expectation that nothing checks.
 const FIELDS: &[&str] = &[
-    "name", "wasm", "needs", "args", "env", "dirs", "stdin", "invoke", "invoke_args", "limits", "host",
-    "expect_stdout", "expect_stderr", "expect_exit", "expect_files", "expect_results", "expect_log",
-    "expect_trap", "expect_refused",
+    "name",
+    "wasm",
+    "needs",
+    "args",
+    "env",
+    "dirs",
+    "stdin",
+    "invoke",
+    "invoke_args",
+    "limits",
+    "host",
+    "expect_stdout",
+    "expect_stderr",
+    "expect_exit",
+    "expect_files",
+    "expect_results",
+    "expect_log",
+    "expect_trap",
+    "expect_refused",
 ];
 
 /// All runs of the table.

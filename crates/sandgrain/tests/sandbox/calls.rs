@@ -7,7 +7,8 @@ use sandgrain::{Error, Sandbox, Value};
 #[test]
 fn a_missing_export_is_named_with_what_there_is() {
     on_both(|engine| {
-        let mut sandbox = sandbox(engine, r#"(module (func (export "first")) (func (export "other")))"#);
+        let mut sandbox =
+            sandbox(engine, r#"(module (func (export "first")) (func (export "other")))"#);
         let (name, text) = name_of(sandbox.call::<_, ()>("frist", ()));
         assert_eq!(name, "bad-call");
         assert!(["frist", "first", "other"].iter().all(|word| text.contains(word)), "{text}");
@@ -47,7 +48,8 @@ fn the_wrong_number_or_type_of_arguments() {
 #[test]
 fn the_wrong_type_of_results() {
     on_both(|engine| {
-        let mut sandbox = sandbox(engine, r#"(module (func (export "f") (result i32) (i32.const 1)))"#);
+        let mut sandbox =
+            sandbox(engine, r#"(module (func (export "f") (result i32) (i32.const 1)))"#);
         assert_eq!(name_of(sandbox.call::<_, i64>("f", ())).0, "bad-call");
         assert_eq!(name_of(sandbox.call::<_, ()>("f", ())).0, "bad-call");
         assert_eq!(name_of(sandbox.call::<_, (i32, i32)>("f", ())).0, "bad-call");
@@ -133,9 +135,8 @@ fn references_go_out_and_come_back() {
                 (call_indirect (result i32) (i32.const 0))))"#;
         let mut sandbox = sandbox(engine, wat);
         let main = sandbox.main();
-        let mut call = |name: &str, args: &[Value]| {
-            sandbox.call_values(main, name, args).expect("a call")
-        };
+        let mut call =
+            |name: &str, args: &[Value]| sandbox.call_values(main, name, args).expect("a call");
         assert_eq!(call("kept", &[]), [Value::Null(HeapType::Extern)]);
         call("keep", &[Value::ExternRef(4711)]);
         assert_eq!(call("kept", &[]), [Value::ExternRef(4711)]);
@@ -169,9 +170,12 @@ fn globals_that_cannot_be_set_are_left_alone() {
     on_both(|engine| {
         let mut sandbox = sandbox(engine, GLOBALS);
         let main = sandbox.main();
-        for (name, value) in
-            [("a", Value::I64(1)), ("b", Value::I64(1)), ("c", Value::I32(1)), ("get", Value::I32(1))]
-        {
+        for (name, value) in [
+            ("a", Value::I64(1)),
+            ("b", Value::I64(1)),
+            ("c", Value::I32(1)),
+            ("get", Value::I32(1)),
+        ] {
             assert_eq!(name_of(sandbox.set_global(main, name, value)).0, "bad-call", "{name}");
         }
         assert_eq!(sandbox.global(main, "a").expect("a global"), Value::I32(1));

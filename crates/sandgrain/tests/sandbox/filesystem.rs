@@ -154,7 +154,9 @@ fn a_directory_that_is_none_is_found_when_the_sandbox_is_made() {
             let config = WasiConfig::new().preopen(path, "/data", Access::ReadOnly);
             let result = Sandbox::builder(&module(engine, PROGRAM)).wasi(config).build();
             match result {
-                Err(error @ Error::Grant(_)) => assert!(error.to_string().contains(path), "{error}"),
+                Err(error @ Error::Grant(_)) => {
+                    assert!(error.to_string().contains(path), "{error}")
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -46,8 +46,7 @@ fn all_unknown_imports_are_listed() {
 #[test]
 fn a_function_of_wasi_that_there_is_not() {
     on_both(|engine| {
-        let module =
-            module(engine, r#"(module (import "wasi_snapshot_preview1" "fork" (func)))"#);
+        let module = module(engine, r#"(module (import "wasi_snapshot_preview1" "fork" (func)))"#);
         let found = errors(Sandbox::builder(&module).wasi(WasiConfig::new()).build());
         assert!(found[0].problem.contains("no such function"), "{found:?}");
     });
@@ -65,8 +64,7 @@ fn an_import_of_the_wrong_type() {
         ] {
             let wat = format!(r#"(module (import "host" "f" {import}))"#);
             let module = module(engine, &wat);
-            let result =
-                Sandbox::builder(&module).function("host", "f", |n: i32| n).build();
+            let result = Sandbox::builder(&module).function("host", "f", |n: i32| n).build();
             let found = errors(result);
             assert_eq!((found.len(), &*name(&found[0])), (1, "host.f"), "{found:?}");
             assert!(found[0].problem.contains("the module wants"), "{host}: {found:?}");

@@ -26,7 +26,10 @@ fn a_memory_grows_until_it_is_refused() {
         for pages in [1_u64, 2, 31, 32, 33, 100] {
             let limits = Limits::default().memory(pages << 16);
             let mut sandbox = limited(engine, limits, wat).expect("a sandbox");
-            assert_eq!(sandbox.call::<_, u64>("grow", ()).err().map(|e| e.name()), Some("bad-call"));
+            assert_eq!(
+                sandbox.call::<_, u64>("grow", ()).err().map(|e| e.name()),
+                Some("bad-call")
+            );
             let size = sandbox.call::<_, u32>("grow", ()).expect("a call");
             assert_eq!(u64::from(size), pages);
         }
@@ -165,8 +168,7 @@ fn a_runtime_without_heap_says_so() {
 #[test]
 fn a_heap_that_many_instances_use_up_says_so() {
     let module = module(vm(), "(module (table 20000 funcref))");
-    let limits =
-        Limits::default().heap(2 << 20).instances(1000).tables(1000).extra_code(256 << 20);
+    let limits = Limits::default().heap(2 << 20).instances(1000).tables(1000).extra_code(256 << 20);
     let mut sandbox = Sandbox::builder(&module).limits(limits).build().expect("a sandbox");
     let mut made = 1;
     let error = loop {

@@ -8,9 +8,8 @@ fn a_call_that_does_not_fit_into_the_mailbox_arrives() {
     on_both(|engine| {
         // The longest name that a module may use for an export.
         let name = "n".repeat(99_999);
-        let wat = format!(
-            r#"(module (func (export "{name}") (param i32) (result i32) (local.get 0)))"#
-        );
+        let wat =
+            format!(r#"(module (func (export "{name}") (param i32) (result i32) (local.get 0)))"#);
         let mut sandbox = sandbox(engine, &wat);
         for n in 0..3_u32 {
             assert_eq!(sandbox.call::<_, u32>(&name, n).expect("a call"), n);
@@ -39,9 +38,8 @@ fn as_many_parameters_and_results_as_there_can_be() {
     on_both(|engine| {
         let types = "v128 ".repeat(1000);
         let gets: String = (0..1000).rev().map(|n| format!("(local.get {n})")).collect();
-        let wat = format!(
-            r#"(module (func (export "turn") (param {types}) (result {types}) {gets}))"#
-        );
+        let wat =
+            format!(r#"(module (func (export "turn") (param {types}) (result {types}) {gets}))"#);
         let mut sandbox = sandbox(engine, &wat);
         let main = sandbox.main();
         let mut args: Vec<Value> = (0..1000).map(|n| Value::V128(n << 100 | n)).collect();

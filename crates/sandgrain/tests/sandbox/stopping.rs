@@ -139,7 +139,8 @@ fn an_interrupt_without_a_call_does_nothing() {
 #[test]
 fn a_deadline_is_for_each_call() {
     on_both(|engine| {
-        let wat = r#"(module (import "host" "wait" (func $wait)) (func (export "f") (call $wait)))"#;
+        let wat =
+            r#"(module (import "host" "wait" (func $wait)) (func (export "f") (call $wait)))"#;
         let mut sandbox = Sandbox::builder(&module(engine, wat))
             .function("host", "wait", || thread::sleep(Duration::from_millis(5)))
             .limits(Limits::default().deadline(Some(Duration::from_secs(20))))

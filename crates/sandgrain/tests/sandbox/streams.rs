@@ -65,9 +65,8 @@ fn captured_output_is_taken_once() {
 fn input_from_bytes_comes_out_again() {
     on_both(|engine| {
         let input: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
-        let config = WasiConfig::new()
-            .stdin(Input::Bytes(input.clone().into()))
-            .stdout(Output::Capture);
+        let config =
+            WasiConfig::new().stdin(Input::Bytes(input.clone().into())).stdout(Output::Capture);
         let mut sandbox = program(engine, config, Limits::default());
         sandbox.call::<_, ()>("copy", ()).expect("a call");
         assert_eq!(sandbox.take_stdout(), input);
@@ -79,8 +78,7 @@ fn piped_streams_carry_what_goes_through_them() {
     on_both(|engine| {
         let (mut reader, writer) = std::io::pipe().expect("a pipe");
         let input = std::io::Cursor::new(b"through two pipes".to_vec());
-        let config =
-            WasiConfig::new().stdin(Input::pipe(input)).stdout(Output::pipe(writer));
+        let config = WasiConfig::new().stdin(Input::pipe(input)).stdout(Output::pipe(writer));
         let mut sandbox = program(engine, config, Limits::default());
         sandbox.call::<_, ()>("copy", ()).expect("a call");
         drop(sandbox);

@@ -91,9 +91,7 @@ fn a_backtrace_has_names_where_the_module_has_them() {
             (func $order (call $pay (i32.const 1)))
             (func (export "open") (call $order)))"#;
         let mut sandbox = sandbox(engine, wat);
-        let Err(Error::Trap(trap)) = sandbox.call::<_, ()>("open", ()) else {
-            panic!("no trap")
-        };
+        let Err(Error::Trap(trap)) = sandbox.call::<_, ()>("open", ()) else { panic!("no trap") };
         let names: Vec<_> = trap.frames.iter().map(|frame| frame.name.as_deref()).collect();
         assert_eq!(names[..2], [Some("pay"), Some("order")]);
         assert_eq!(trap.frames.len(), 3);

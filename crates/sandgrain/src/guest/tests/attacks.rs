@@ -240,8 +240,7 @@ fn syscall_gets_nowhere() {
         Ending::Fault { vector: UD, .. } => {}
         Ending::Fatal { reason: record::fatal::SYSCALL, .. } => {}
         Ending::Fault { vector: vector::PAGE_FAULT, error, address } => {
-            let stub =
-                platform().1.program.gate.start + layout::VECTORS * layout::VECTOR_STRIDE;
+            let stub = platform().1.program.gate.start + layout::VECTORS * layout::VECTOR_STRIDE;
             assert_eq!((error, address), (PRESENT | USER | FETCH, stub));
         }
         ending => panic!("{ending:?}"),
@@ -256,8 +255,10 @@ fn ring_3_cannot_raise_an_exception_of_its_choice() {
         match attacker.run(&[0xcd, number]) {
             Ending::Fault { vector: GP | UD, .. } => {}
             // Software KVMs deliver these whatever their entries permit.
-            Ending::Fault { vector: vector @ (vector::DEBUG | vector::BREAKPOINT | vector::OVERFLOW), .. }
-                if vector == u64::from(number) => {}
+            Ending::Fault {
+                vector: vector @ (vector::DEBUG | vector::BREAKPOINT | vector::OVERFLOW),
+                ..
+            } if vector == u64::from(number) => {}
             // One of them has a number of its own that is `cpuid`, which ring 3 may execute anyway.
             Ending::Finished => {
                 let after = |attacker: &Attacker| attacker.guest.vm.registers().expect("registers");
@@ -304,16 +305,14 @@ fn far_transfers_do_not_reach_ring_0() {
         let s = selector.to_le_bytes();
         // push selector; lea rax, [rip]; push rax; retfq
         let push = [0x68, s[0], s[1], 0, 0];
-        let far_return =
-            [&push[..], &[0x48, 0x8d, 0x05, 0, 0, 0, 0], &[0x50, 0x48, 0xcb]].concat();
+        let far_return = [&push[..], &[0x48, 0x8d, 0x05, 0, 0, 0, 0], &[0x50, 0x48, 0xcb]].concat();
         // mov rax, selector:offset; push rax; jmp far [rsp]
         let pointer = u64::from(selector) << 32 | 0x1000;
         let far_jump = [address(pointer), vec![0x50, 0xff, 0x2c, 0x24]].concat();
         let far_call = [address(pointer), vec![0x50, 0xff, 0x1c, 0x24]].concat();
         // push data; push stack; pushfq; push selector; push rax; iretq
         let data = [0x6a, layout::USER_DATA as u8, 0x54, 0x9c];
-        let interrupt_return =
-            [&data[..], &push[..], &address(CODE), &[0x50, 0x48, 0xcf]].concat();
+        let interrupt_return = [&data[..], &push[..], &address(CODE), &[0x50, 0x48, 0xcf]].concat();
         for (name, code) in [
             ("retfq", far_return),
             ("jmp far", far_jump),

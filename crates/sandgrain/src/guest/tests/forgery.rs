@@ -273,11 +273,8 @@ fn a_reply_that_has_no_room_is_not_written() {
     let (mut guest, mut host) = (fresh(), Host::default());
     let bytes = bytes_of(&Request::CreateMemory { size: 0, maximum: None });
     let spot = base::MAILBOX + layout::MAILBOX_SIZE - 8;
-    let header = Header {
-        reply: ROOM + ROOM_SIZE - 8,
-        capacity: 8,
-        ..Header::honest(bytes.len() as u64)
-    };
+    let header =
+        Header { reply: ROOM + ROOM_SIZE - 8, capacity: 8, ..Header::honest(bytes.len() as u64) };
     let none = hypercall(&mut guest, &mut host, header, &bytes).expect("a reply, later");
     assert_eq!(none, None);
     let memory = guest.vm.memory();
@@ -304,17 +301,12 @@ fn a_guest_that_asks_for_commands_instead_of_doing_them_is_ended() {
     for expected in ["it answered a command with Ready"] {
         let mut attacker = Attacker::new();
         attacker.load(&[OUT[0], OUT[1], 0xeb, 0xfc]);
-        let header = Header {
-            address: ROOM,
-            len: ready.len() as u64,
-            reply: layout::HEAP,
-            capacity: 4096,
-        };
+        let header =
+            Header { address: ROOM, len: ready.len() as u64, reply: layout::HEAP, capacity: 4096 };
         let guest = &mut attacker.guest;
         let first = hypercall(guest, &mut Host::default(), header, &ready).expect("a request");
         assert_eq!(first, Some(Request::Ready));
-        let command =
-            Command::Call { instance: 0, export: "answer".to_owned(), args: Vec::new() };
+        let command = Command::Call { instance: 0, export: "answer".to_owned(), args: Vec::new() };
         let error = guest.execute(&command, &mut Host::default()).expect_err("an end");
         assert!(error.to_string().contains(expected), "{error}");
     }

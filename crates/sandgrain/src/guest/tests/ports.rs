@@ -51,7 +51,11 @@ fn open_ports(instruction: &[u8]) -> Vec<u64> {
             3 => return open,
             // The instruction itself left the VM; what follows it says so too.
             0 if matches!(exit, VmExit::PortOut { .. } | VmExit::PortIn { .. }) => {}
-            _ => panic!("port {:#x}: {exit:?}, vector {}", registers.rbx, attacker.record(record::VECTOR)),
+            _ => panic!(
+                "port {:#x}: {exit:?}, vector {}",
+                registers.rbx,
+                attacker.record(record::VECTOR)
+            ),
         }
     }
 }

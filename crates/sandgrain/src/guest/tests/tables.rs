@@ -104,7 +104,8 @@ fn page_tables_are_not_mapped_at_all() {
         let Walk { leaves, tables } = walk(&guest);
         let reserved = guest.plan.tables.clone();
         for leaf in &leaves {
-            let hit = tables.iter().find(|table| overlap(&leaf.phys, &(**table..**table + PAGE_SIZE)));
+            let hit =
+                tables.iter().find(|table| overlap(&leaf.phys, &(**table..**table + PAGE_SIZE)));
             assert!(hit.is_none(), "{state}: {leaf:x?} maps the table at {hit:x?}");
             assert!(!overlap(&leaf.phys, &reserved), "{state}: {leaf:x?} maps room for tables");
         }
@@ -132,7 +133,11 @@ fn the_gate_and_its_data_are_out_of_ring_3s_reach() {
             }
         }
         let inner = leaves.iter().filter(|leaf| !leaf.user && leaf.execute).count() as u64;
-        assert_eq!(inner, (gate.end - gate.start) / PAGE_SIZE, "{state}: ring 0 runs the gate only");
+        assert_eq!(
+            inner,
+            (gate.end - gate.start) / PAGE_SIZE,
+            "{state}: ring 0 runs the gate only"
+        );
     }
 }
 
@@ -188,8 +193,7 @@ fn expected(guest: &Guest, loaded: bool, memories: &[u64]) -> Reach {
     if loaded {
         let artifact = module().artifact().expect("compiled for the VM");
         let text = artifact.text();
-        let (start, end) =
-            (text.start as u64, (text.end as u64).next_multiple_of(PAGE_SIZE));
+        let (start, end) = (text.start as u64, (text.end as u64).next_multiple_of(PAGE_SIZE));
         add(layout::CODE, start, false, false);
         add(layout::CODE + start, end - start, false, true);
         let len = (artifact.code().len() as u64).next_multiple_of(PAGE_SIZE);
