@@ -10,6 +10,9 @@ pub fn explain(error: &Error) -> (String, String) {
         Error::NoHypervisor(reason) => no_hypervisor(reason),
         Error::Module(error) => module(error),
         Error::Imports(imports) => (error.to_string(), missing_imports(imports).to_owned()),
+        Error::BadCall(what) if what.starts_with("the limit `") => {
+            (what.clone(), "a value within these bounds".to_owned())
+        }
         Error::BadCall(what) => (what.clone(), "another function or other arguments".to_owned()),
         // The guest's engine puts all of it into one sentence.
         Error::Limit { what: "the sandbox", detail, .. } => {

@@ -36,7 +36,7 @@ struct Cli {
 enum Command {
     /// Runs a WASI program, or one exported function of a module
     #[command(after_help = exit::table())]
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     /// Compiles a module ahead of time, into a file that `run` takes
     Compile(compile::Arguments),
     /// Shows what this machine offers, what is missing, and how to get it

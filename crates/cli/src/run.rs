@@ -9,6 +9,7 @@ use crate::terminal::{print, print_error};
 use crate::values::{self, Typed};
 use crate::{module, progress};
 use clap::Args;
+use sandgrain::compile::{Kind, identify};
 use sandgrain::types::{ExternType, FuncType};
 use sandgrain::wasi::{Input, Output, WasiConfig};
 use sandgrain::{Engine, Error, Module, Sandbox, Value};
@@ -210,9 +211,16 @@ fn engine(arguments: &Arguments) -> Result<Engine, Failure> {
 }
 
 fn load(engine: &Engine, path: &Path, bytes: Vec<u8>) -> Result<Module, Failure> {
+    let kind = identify(&bytes);
+    if kind == Kind::Artifact && engine.is_without_vm() {
+        let what = "a compiled module is machine code, which only a VM may run";
+        let what = format!("{}: {what}", path.display());
+        let advice = "the WebAssembly that it was compiled from";
+        return Err(Failure::new(Class::BadCall, what, advice));
+    }
     let message = format!("compiling {}", path.display());
-    let loaded = progress::show(&message, || match sandgrain::compile::identify(&bytes) {
-        sandgrain::compile::Kind::Artifact => Module::from_artifact(engine, bytes),
+    let loaded = progress::show(&message, || match kind {
+        Kind::Artifact => Module::from_artifact(engine, bytes),
         _ => Module::new(engine, &bytes),
     });
     loaded.map_err(|error| module::failure(path, error))

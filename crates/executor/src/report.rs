@@ -21,6 +21,15 @@ impl core::error::Error for Aborted {}
 /// How the engine's words about an import of another type begin.
 const INCOMPATIBLE_IMPORT: &str = "incompatible import type";
 
+/// Bytes of a name in a backtrace, and of a reason. Names are the module's and can be long; what the host
+/// learns has to fit into a request.
+const MAX_NAME: usize = 1024;
+const MAX_REASON: usize = 16 << 10;
+
+fn cut(text: &str, max: usize) -> String {
+    text[..text.floor_char_boundary(max)].to_string()
+}
+
 /// What the host learns of `error`.
 pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome {
     let fault = if error.is::<Aborted>() {
@@ -33,8 +42,10 @@ pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome 
         Fault::Wasm { code: TrapCode::UncaughtException, message: String::new() }
     } else if error.is::<wasmtime::GcHeapOutOfMemory<()>>() {
         Fault::Wasm { code: TrapCode::OutOfMemory, message: "garbage-collected heap".to_string() }
+    } else if error.is::<wasmtime::OutOfMemory>() {
+        return Outcome::Limited(cut(&format!("{error:#}"), MAX_REASON));
     } else {
-        let reason = format!("{error:#}");
+        let reason = cut(&format!("{error:#}"), MAX_REASON);
         // The engine has no types for these errors. All of its words about limits have this one, but
         // so have those about a memory or table of another size than a module imports.
         let limited = reason.contains("limit") && !reason.starts_with(INCOMPATIBLE_IMPORT);
@@ -48,9 +59,9 @@ fn frames(backtrace: &WasmBacktrace) -> alloc::vec::Vec<Frame> {
     let frames = backtrace.frames().iter().take(Trap::MAX_FRAMES);
     frames
         .map(|frame| Frame {
-            module: frame.module().name().map(String::from),
+            module: frame.module().name().map(|name| cut(name, MAX_NAME)),
             function: frame.func_index(),
-            name: frame.func_name().map(String::from),
+            name: frame.func_name().map(|name| cut(name, MAX_NAME)),
             offset: frame.module_offset().and_then(|offset| u32::try_from(offset).ok()),
         })
         .collect()

@@ -44,6 +44,8 @@ pub struct Sandbox {
     main: Instance,
     /// Why no call is possible any more.
     ended: Option<String>,
+    /// Whether a call is under way. Between calls: one was left by a panic of a host function.
+    busy: bool,
     stats: Stats,
     count_pages: bool,
 }
@@ -276,6 +278,7 @@ impl Sandbox {
     fn check_alive(&self) -> Result<()> {
         match &self.ended {
             Some(reason) => Err(Error::Ended(reason.clone())),
+            None if self.busy => Err(Error::Ended("a host function panicked".to_owned())),
             None => Ok(()),
         }
     }
@@ -290,7 +293,9 @@ impl Sandbox {
         self.host.started = Some(started);
         let deadline = self.limits.deadline.and_then(|limit| started.checked_add(limit));
         self.host.cancel = self.control.begin(&self.engine.inner.watchdog, deadline);
+        self.busy = true;
         let result = self.machine.execute(command, &mut self.host);
+        self.busy = false;
         let stopped = self.control.end();
         self.stats = *self.machine.stats();
         if let Some(before) = pages {

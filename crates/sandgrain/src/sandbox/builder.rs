@@ -136,6 +136,7 @@ impl SandboxBuilder {
             names: HashMap::new(),
             main: Instance(0),
             ended: None,
+            busy: false,
             stats: Stats::default(),
             count_pages: self.count_pages,
         };

@@ -117,18 +117,14 @@ pub fn run(engine: &Engine, run: &Run) -> Outcome {
                 .function("host", "log", add_line)
                 .function("host", "add", |a: i32, b: i32| a.wrapping_add(b));
     }
-    let mut sandbox = builder.build();
-    let ended = match &mut sandbox {
-        Ok(sandbox) => execute(sandbox, &module, run).unwrap_or_else(ended),
-        Err(Error::Limit { what, .. }) if what.contains("memory") => {
-            Ended::Refused("memory".to_owned())
+    let (ended, mut sandbox) = match builder.build() {
+        Ok(mut sandbox) => {
+            (execute(&mut sandbox, &module, run).unwrap_or_else(ended), Some(sandbox))
         }
-        Err(_) => Ended::Other(String::new()),
-    };
-    let (ended, mut sandbox) = match (ended, sandbox) {
-        (ended, Ok(sandbox)) => (ended, Some(sandbox)),
-        (Ended::Other(_), Err(error)) => (self::ended(error), None),
-        (ended, Err(_)) => (ended, None),
+        Err(Error::Limit { what, .. }) if what.contains("memory") => {
+            (Ended::Refused("memory".to_owned()), None)
+        }
+        Err(error) => (ended(error), None),
     };
     let text = |bytes: Option<bytes::Bytes>| {
         String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("programs write UTF-8")

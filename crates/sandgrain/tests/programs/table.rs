@@ -30,14 +30,14 @@ pub struct Run {
     pub memory: Option<u64>,
     pub milliseconds: Option<u64>,
     pub host: bool,
-    stdout: Option<String>,
-    stderr: Option<String>,
-    exit: Option<i64>,
-    files: BTreeMap<String, String>,
-    results: Option<Vec<String>>,
-    log: Option<Vec<String>>,
-    trap: Option<(String, Vec<String>)>,
-    refused: Option<String>,
+    pub stdout: Option<String>,
+    pub stderr: Option<String>,
+    pub exit: Option<i64>,
+    pub files: BTreeMap<String, String>,
+    pub results: Option<Vec<String>>,
+    pub log: Option<Vec<String>>,
+    pub trap: Option<(String, Vec<String>)>,
+    pub refused: Option<String>,
 }
 
 pub fn examples() -> PathBuf {
@@ -144,20 +144,16 @@ fn trap_code(name: &str) -> TrapCode {
     }
 }
 
-/// The last part of a Rust path, without its hash: `std::process::abort::h0123` is `abort`.
-fn short(name: &str) -> &str {
-    let parts: Vec<&str> = name.split("::").collect();
-    match parts[..] {
-        [.., name, hash] if hash.len() == 17 && hash.starts_with('h') => name,
-        [.., name] => name,
-        [] => name,
-    }
+/// Whether a name in a backtrace is that of a function: as it is, or as the last part of a Rust path,
+/// which the compiler writes with its length before it.
+fn is_named(found: &str, name: &str) -> bool {
+    found == name || found.starts_with("_R") && found.ends_with(&format!("{}{name}", name.len()))
 }
 
 /// Whether `wanted` occur in `found` in their order, with others between.
 fn in_order(wanted: &[String], found: &[String]) -> bool {
     let mut found = found.iter();
-    wanted.iter().all(|name| found.any(|other| short(other) == name || other == name))
+    wanted.iter().all(|name| found.any(|other| is_named(other, name)))
 }
 
 impl Run {
@@ -190,8 +186,10 @@ impl Run {
             (Ended::Deadline, Some((name, _))) => name == "Interrupt",
             _ => false,
         };
-        if !right {
-            problems.push(format!("ended with {:?}", outcome.ended));
+        match &outcome.ended {
+            _ if right => {}
+            Ended::Other(error) => problems.push(error.clone()),
+            ended => problems.push(format!("ended with {ended:?}")),
         }
         problems
     }

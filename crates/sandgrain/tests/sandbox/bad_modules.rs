@@ -38,17 +38,15 @@ fn text_that_does_not_parse_is_refused_with_its_place() {
 
 #[test]
 fn a_module_cut_off_anywhere() {
-    let wat = r#"(module (memory 1) (data (i32.const 0) "data") (func (export "f") (result i32)
+    let wat = r#"(module (memory 1) (func (export "f") (result i32)
         (i32.load (i32.const 0))))"#;
-    let artifact = Module::new(vm(), wat.as_bytes()).expect("a module");
-    assert!(artifact.artifact_bytes().is_some());
     let compiler = sandgrain::compile::Compiler::new(&Default::default()).expect("a compiler");
     let wasm = compiler.to_wasm(wat.as_bytes()).expect("a module").into_owned();
     for len in 0..wasm.len() {
         match Module::new(vm(), &wasm[..len]) {
             Err(Error::Module(_)) => {}
             // What has been read so far can be a whole module: its sections come one by one.
-            Ok(module) => assert!(module.export("f").is_none() || len == wasm.len(), "{len}"),
+            Ok(module) => assert!(module.export("f").is_none(), "{len}"),
             Err(error) => panic!("{len} bytes: {error}"),
         }
     }

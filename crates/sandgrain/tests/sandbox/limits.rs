@@ -99,13 +99,21 @@ fn memories_of_later_modules_have_a_limit() {
 
 #[test]
 fn code_of_later_modules_has_a_limit() {
-    let module = module(vm(), "(module (func))");
-    let limits = Limits::default().extra_code(4 << 20);
+    let module = module(vm(), r#"(module (func (export "f") (result i32) (i32.const 1)))"#);
+    let limits = Limits::default().extra_code(1 << 20).instances(10_000);
     let mut sandbox = Sandbox::builder(&module).limits(limits).build().expect("a sandbox");
-    sandbox.instantiate(&module).expect("room");
-    sandbox.instantiate(&module).expect("room");
-    let (name, text) = name_of(sandbox.instantiate(&module));
+    let mut made = 1;
+    let error = loop {
+        match sandbox.instantiate(&module) {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made < 10_000, "no limit");
+    };
+    assert!(made > 10, "{made}");
+    let (name, text) = (error.name(), error.to_string());
     assert!(name == "limit" && text.contains("code"), "{text}");
+    assert_eq!(sandbox.call::<_, u32>("f", ()).expect("a call"), 1);
     works(vm());
 }
 
