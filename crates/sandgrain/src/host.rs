@@ -113,11 +113,6 @@ impl Host {
                 _ => return Err(Error::Guest("it called WASI with other than integers".into())),
             };
         }
-        if function.name() == "proc_exit" {
-            // Answered here: wasmtime's implementation takes codes above 125 for traps, while programs
-            // do exit with them.
-            return Err(Error::Exit(slots[0] as u32 as i32));
-        }
         let args = slots.get(..args.len()).unwrap_or_default();
         match wasi.call(function, args, memory.unwrap_or_default(), &self.cancel) {
             Ok(Reply::Value(_)) if function.results().is_empty() => Ok(Vec::new()),

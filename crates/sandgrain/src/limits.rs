@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 /// The limits of a sandbox. Every one has a default that suits a small function.
+///
+/// `stack`, `heap` and `extra_code` divide a VM's memory; without a VM they have no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

@@ -56,9 +56,6 @@ impl Module {
             Platform::Vm { .. } => match &engine.inner.cache {
                 Some(cache) => {
                     let (artifact, outcome) = compiler.compile_cached(wasm_or_wat, cache)?;
-                    if let CacheOutcome::Bypassed { reason } = &outcome {
-                        tracing::warn!(reason, "compiled without the cache");
-                    }
                     (Code::Artifact(artifact), outcome == CacheOutcome::Hit)
                 }
                 None => (Code::Artifact(compiler.compile(wasm_or_wat)?), false),

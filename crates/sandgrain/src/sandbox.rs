@@ -71,11 +71,19 @@ impl Sandbox {
     /// [`Error::BadCall`] if there is no such function of this type; otherwise what the call led to.
     /// The sandbox can be used again unless the error [is final](Error::is_final).
     pub fn call<P: WasmValues, R: WasmValues>(&mut self, name: &str, params: P) -> Result<R> {
+        let wanted = R::types();
+        match self.module(self.main)?.export(name) {
+            // Found before the function runs, not after.
+            Some(ExternType::Func(ty)) if ty.results != wanted => {
+                let wanted = FuncType { params: P::types(), results: wanted };
+                return Err(Error::BadCall(format!(
+                    "{name:?} has the type {ty}; it was called as {wanted}"
+                )));
+            }
+            _ => {}
+        }
         let results = self.call_values(self.main, name, &params.into_values())?;
-        R::from_values(&results).ok_or_else(|| {
-            let wanted = FuncType { params: P::types(), results: R::types() };
-            Error::BadCall(format!("{name:?} returned {results:?}, the call expects {wanted}"))
-        })
+        R::from_values(&results).ok_or_else(|| self.end(&format!("{name:?} returned {results:?}")))
     }
 
     /// Calls an exported function of an instance with values known only at run time.
@@ -326,7 +334,11 @@ impl Sandbox {
             }),
             Outcome::Limited(detail) => {
                 let detail = printable(&detail);
-                Err(Error::Limit { what: "the sandbox", limit: "its limits".to_owned(), detail })
+                Err(Error::Limit {
+                    what: "the sandbox",
+                    limit: "what its limits say".into(),
+                    detail,
+                })
             }
             Outcome::Refused(reason) => Ok(Outcome::Refused(printable(&reason))),
             outcome => Ok(outcome),

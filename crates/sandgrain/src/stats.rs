@@ -1,5 +1,6 @@
 //! What a call cost.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 /// Figures of one call, or of a sandbox's creation.
@@ -18,4 +19,18 @@ pub struct Stats {
     pub host_calls: u64,
     /// Pages that the guest has touched and had not before; only if the sandbox counts them.
     pub pages_touched: Option<u64>,
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.guest += other.guest;
+        self.host += other.host;
+        self.exits += other.exits;
+        self.hypercalls += other.hypercalls;
+        self.host_calls += other.host_calls;
+        self.pages_touched = match (self.pages_touched, other.pages_touched) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+    }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
-use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use wiggle::GuestMemory;
 
 use crate::{Cancel, Error, Function, Stream, Streams, WasiConfig, open, runtime};
@@ -22,7 +22,7 @@ const POLL_FUEL_BYTES: usize = 1 << 20;
 pub enum Reply {
     /// The call returns this error number to the guest; 0 is success.
     Value(i32),
-    /// The guest asked to exit with this code, 0 to 125. Nothing is returned to it.
+    /// The guest asked to exit with this code, which can be any. Nothing is returned to it.
     Exit(i32),
 }
 
@@ -74,8 +74,7 @@ impl Wasi {
     ///
     /// [`Error::Cancelled`] if `cancel` stopped the call. The guest's open files stay usable.
     /// [`Error::OutputLimit`] if the guest wrote too much. [`Error::Trap`] for a call that the
-    /// WASI rules answer with a trap, such as a pointer outside of memory or an exit code above
-    /// 125. [`Error::BadCall`] for the wrong number of arguments, and [`Error::Misaligned`] for
+    /// WASI rules answer with a trap, such as a pointer outside of memory. [`Error::BadCall`] for the wrong number of arguments, and [`Error::Misaligned`] for
     /// memory that the host did not align. [`Error::Grant`] and
     /// [`Error::Config`], on the first call, if what the configuration grants cannot be given.
     /// [`Error::Host`] if the host has no thread left.
@@ -91,7 +90,7 @@ impl Wasi {
         if !memory.is_empty() && !address.is_multiple_of(8) {
             return Err(Error::Misaligned { address });
         }
-        if let Some(reply) = refuse(function, args, memory) {
+        if let Some(reply) = answer(function, args, memory) {
             return reply;
         }
         if self.context.is_none() {
@@ -125,7 +124,7 @@ impl Wasi {
                 self.count_files(function, args, errno);
                 Ok(Reply::Value(errno))
             }
-            Err(error) => Self::outcome(error),
+            Err(error) => Err(Self::failure(error)),
         }
     }
 
@@ -154,38 +153,9 @@ impl Wasi {
         self.streams.take(Stream::Stderr)
     }
 
-    /// Turns the same configuration into a context for wasmtime's own linker, for an engine that
-    /// runs in this process.
-    ///
-    /// Streams, captures and limits are the same; give errors of the engine to
-    /// [`outcome`](Self::outcome). There is no [`Cancel`]: use
-    /// `wasmtime_wasi::p1::add_to_linker_async` and drop the future to stop a call that waits.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Grant`] and [`Error::Config`] if what the configuration grants cannot be given.
-    pub fn build_context(config: &WasiConfig) -> Result<(WasiP1Ctx, Streams), Error> {
-        let streams = Streams::new(config);
-        // Blocking the thread would make sleeps impossible to stop.
-        let context = build(config, &streams, false)?;
-        Ok((context, streams))
-    }
-
-    /// Tells what an error of a WASI function, or of an engine that called it, stands for: an
-    /// exit, a full stream or a trap.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutputLimit`] and the other errors of this crate if the call failed with one of
-    /// them, and [`Error::Trap`] for everything else.
-    pub fn outcome(error: wasmtime::Error) -> Result<Reply, Error> {
-        if let Some(I32Exit(code)) = error.downcast_ref() {
-            return Ok(Reply::Exit(*code));
-        }
-        match error.downcast::<Error>() {
-            Ok(error) => Err(error),
-            Err(error) => Err(Error::Trap(format!("{error:#}"))),
-        }
+    /// What an error of a WASI function stands for: one of this crate's errors, or a trap.
+    fn failure(error: wasmtime::Error) -> Error {
+        error.downcast().unwrap_or_else(|error| Error::Trap(format!("{error:#}")))
     }
 
     /// Keeps the number of open descriptors, which the library does not tell.
@@ -207,8 +177,14 @@ impl Wasi {
     }
 }
 
-/// Answers calls that the library would do much work for before it refuses them.
-fn refuse(function: Function, args: &[u64], memory: &[u8]) -> Option<Result<Reply, Error>> {
+/// Answers calls that the library would do much work for before it refuses them, and exits: the library
+/// takes codes above 125 for traps, while programs do exit with them.
+fn answer(function: Function, args: &[u64], memory: &[u8]) -> Option<Result<Reply, Error>> {
+    if function.name() == "proc_exit"
+        && let &[code] = args
+    {
+        return Some(Ok(Reply::Exit(code as u32 as i32)));
+    }
     if function.name() == "random_get"
         && let &[start, length] = args
         && u64::from(start as u32) + u64::from(length as u32) > memory.len() as u64

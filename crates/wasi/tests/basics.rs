@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use common::{BADF, Guest, INVAL, NOTSOCK, OUT, SUCCESS};
-use sandgrain_wasi::{Access, Cancel, Error, Function, Reply, Wasi, WasiConfig};
+use sandgrain_wasi::{Access, Cancel, Error, Function, Reply, WasiConfig};
 
 #[test]
 fn nothing_is_built_before_the_first_call() {
@@ -82,15 +82,10 @@ fn no_two_sandboxes_share_randomness() {
 
 #[test]
 fn exits() {
-    for code in [0, 1, 42, 125] {
+    for code in [0, 1, 42, 125, 126, 255, -1] {
         let mut guest = Guest::new(WasiConfig::new());
-        assert_eq!(guest.try_call("proc_exit", &[code as u64]).unwrap(), Reply::Exit(code));
-    }
-    // Like in wasmtime, where these codes are kept for signals.
-    for code in [126, 255, 0xffff_ffff] {
-        let mut guest = Guest::new(WasiConfig::new());
-        let error = guest.try_call("proc_exit", &[code]).unwrap_err();
-        assert!(matches!(&error, Error::Trap(text) if text.contains("exit")), "{error}");
+        let slot = u64::from(code as u32);
+        assert_eq!(guest.try_call("proc_exit", &[slot]).unwrap(), Reply::Exit(code));
     }
 }
 
@@ -159,6 +154,5 @@ fn configurations_are_checked() {
         config.preopen(dir.path(), "/", Access::ReadOnly),
     ] {
         assert!(matches!(wrong.check(), Err(Error::Config(_))), "{wrong:?}");
-        assert!(matches!(Wasi::build_context(&wrong), Err(Error::Config(_))));
     }
 }

@@ -80,7 +80,10 @@ fn open_failed(path: &Path, source: io::Error) -> Error {
             what: format!("{} cannot be opened ({source})", path.display()),
             hint: absence_hint(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()).to_owned(),
         },
-        _ => Error::Host { call: "open(/dev/kvm)", source },
+        _ => Error::NotAvailable {
+            what: format!("{} cannot be opened ({source})", path.display()),
+            hint: "the device of KVM, which is /dev/kvm nearly everywhere".to_owned(),
+        },
     }
 }
 

@@ -34,8 +34,8 @@ fn engine() -> &'static Engine {
 }
 
 fn module() -> &'static Module {
-    static MODULE_ONCE: OnceLock<Module> = OnceLock::new();
-    MODULE_ONCE.get_or_init(|| Module::new(engine(), MODULE.as_bytes()).expect("a module"))
+    static COMPILED: OnceLock<Module> = OnceLock::new();
+    COMPILED.get_or_init(|| Module::new(engine(), MODULE.as_bytes()).expect("a module"))
 }
 
 fn platform() -> (&'static dyn Hypervisor, &'static Base) {

@@ -140,15 +140,20 @@ impl SandboxBuilder {
             stats: Stats::default(),
             count_pages: self.count_pages,
         };
+        let mut total = Stats::default();
         for (name, module) in &self.preloads {
             let instance = sandbox.instantiate(module)?;
             sandbox.register(name, instance);
+            total += sandbox.stats;
         }
         sandbox.main = sandbox.instantiate(&self.module)?;
+        total += sandbox.stats;
         let initialize = self.module.export("_initialize");
         if matches!(initialize, Some(ExternType::Func(ty)) if *ty == FuncType::default()) {
             sandbox.call::<(), ()>("_initialize", ())?;
+            total += sandbox.stats;
         }
+        sandbox.stats = total;
         Ok(sandbox)
     }
 }

@@ -58,6 +58,19 @@ fn the_wrong_type_of_results() {
 }
 
 #[test]
+fn a_call_with_the_wrong_types_is_refused_before_anything_runs() {
+    on_both(|engine| {
+        let wat = r#"(module (global (export "n") (mut i32) (i32.const 0))
+            (func (export "f") (result i32) (global.set 0 (i32.const 1)) (i32.const 1)))"#;
+        let mut sandbox = sandbox(engine, wat);
+        let main = sandbox.main();
+        assert_eq!(name_of(sandbox.call::<_, i64>("f", ())).0, "bad-call");
+        assert_eq!(name_of(sandbox.call::<_, i32>("f", 1)).0, "bad-call");
+        assert_eq!(sandbox.global(main, "n").expect("a global"), Value::I32(0));
+    });
+}
+
+#[test]
 fn state_persists_between_calls() {
     on_both(|engine| {
         let wat = r#"(module (global $n (mut i32) (i32.const 0))

@@ -26,10 +26,6 @@ fn a_memory_grows_until_it_is_refused() {
         for pages in [1_u64, 2, 31, 32, 33, 100] {
             let limits = Limits::default().memory(pages << 16);
             let mut sandbox = limited(engine, limits, wat).expect("a sandbox");
-            assert_eq!(
-                sandbox.call::<_, u64>("grow", ()).err().map(|e| e.name()),
-                Some("bad-call")
-            );
             let size = sandbox.call::<_, u32>("grow", ()).expect("a call");
             assert_eq!(u64::from(size), pages);
         }
