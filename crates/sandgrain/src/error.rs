@@ -1,6 +1,7 @@
 //! What can go wrong, by what the caller does next.
 
 use sandgrain_abi::message::{Frame, TrapCode};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -197,6 +198,16 @@ impl Trap {
     }
 }
 
+/// A function's name as its source has it, where the compiler mangled it.
+fn demangled(name: &str) -> Cow<'_, str> {
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        // The alternate form leaves out the hash.
+        return format!("{rust:#}").into();
+    }
+    let cpp = cpp_demangle::Symbol::new(name).ok();
+    cpp.and_then(|symbol| symbol.demangle().ok()).map_or(name.into(), Cow::from)
+}
+
 struct FrameText<'a>(&'a Frame);
 
 impl fmt::Display for FrameText<'_> {
@@ -206,12 +217,45 @@ impl fmt::Display for FrameText<'_> {
             write!(f, "{}!", printable(module))?;
         }
         match name {
-            Some(name) => write!(f, "{}", printable(name))?,
+            Some(name) => write!(f, "{}", printable(&demangled(name)))?,
             None => write!(f, "function {function}")?,
         }
         match offset {
             Some(offset) => write!(f, " at {offset:#x}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(name: &str) -> String {
+        let frame = Frame { module: None, function: 7, name: Some(name.to_owned()), offset: None };
+        FrameText(&frame).to_string()
+    }
+
+    #[test]
+    fn names_are_shown_as_their_source_has_them() {
+        assert_eq!(shown("plain"), "plain");
+        assert_eq!(
+            shown("_ZN4core6option13unwrap_failed17h0123456789abcdefE"),
+            "core::option::unwrap_failed"
+        );
+        assert_eq!(shown("_RNvCs15kBYyAo9fc_7mycrate7example"), "mycrate::example");
+        assert_eq!(shown("_Z3addii"), "add(int, int)");
+    }
+
+    #[test]
+    fn no_name_reaches_a_terminal_raw() {
+        let shown = shown("a\x1b[31m\u{202e}\nb");
+        assert!(shown.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{shown:?}");
+        assert!(shown.starts_with('a') && shown.ends_with('b'), "{shown:?}");
+    }
+
+    #[test]
+    fn text_in_any_script_stays_readable() {
+        assert_eq!(printable("größer \"naïve\" 名前"), "größer \"naïve\" 名前");
     }
 }
