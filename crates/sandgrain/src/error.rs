@@ -1,8 +1,9 @@
 //! What can go wrong, by what the caller does next.
 
+use cpp_demangle::DemangleOptions;
 use sandgrain_abi::message::{Frame, TrapCode};
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// A result of this library.
@@ -198,14 +199,40 @@ impl Trap {
     }
 }
 
-/// A function's name as its source has it, where the compiler mangled it.
+/// A function's name as its source has it, where the compiler mangled it. The name can be hostile, and
+/// a short mangled name can stand for an endless one: the source's name is cut.
 fn demangled(name: &str) -> Cow<'_, str> {
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+    let name = &name[..name.floor_char_boundary(Short::MAX)];
+    let mut short = Short(String::new());
+    let written = if let Ok(rust) = rustc_demangle::try_demangle(name) {
         // The alternate form leaves out the hash.
-        return format!("{rust:#}").into();
+        write!(short, "{rust:#}").is_ok()
+    } else if let Ok(cpp) = cpp_demangle::Symbol::new(name) {
+        cpp.structured_demangle(&mut short, &DemangleOptions::new()).is_ok()
+    } else {
+        return name.into();
+    };
+    if !written {
+        short.0.push_str("...");
     }
-    let cpp = cpp_demangle::Symbol::new(name).ok();
-    cpp.and_then(|symbol| symbol.demangle().ok()).map_or(name.into(), Cow::from)
+    short.0.into()
+}
+
+/// Text that takes no more once it is long.
+struct Short(String);
+
+impl Short {
+    const MAX: usize = 1024;
+}
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > Self::MAX {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
 }
 
 struct FrameText<'a>(&'a Frame);
@@ -245,6 +272,17 @@ mod tests {
         );
         assert_eq!(shown("_RNvCs15kBYyAo9fc_7mycrate7example"), "mycrate::example");
         assert_eq!(shown("_Z3addii"), "add(int, int)");
+    }
+
+    #[test]
+    fn a_name_that_grows_without_end_is_cut() {
+        // Each pair of arguments doubles what the one before stands for.
+        let cpp = (0..40).fold("_Z1fI1aS_".to_owned(), |name, _| name + "St4pairIS_S_E");
+        let rust = format!("_RINvC1c1f{}uE", "TB8_B8_E".repeat(40));
+        for name in [cpp + "E", rust] {
+            assert!(shown(&name).len() < 2 * Short::MAX, "{name}");
+        }
+        assert_eq!(shown(&"ä".repeat(5000)).len(), Short::MAX);
     }
 
     #[test]

@@ -80,10 +80,11 @@ fn open_failed(path: &Path, source: io::Error) -> Error {
             what: format!("{} cannot be opened ({source})", path.display()),
             hint: absence_hint(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default()).to_owned(),
         },
-        _ => Error::NotAvailable {
-            what: format!("{} cannot be opened ({source})", path.display()),
+        Some(libc::EISDIR) => Error::NotAvailable {
+            what: format!("{} is a directory", path.display()),
             hint: "the device of KVM, which is /dev/kvm nearly everywhere".to_owned(),
         },
+        _ => Error::Host { call: "opening the KVM device", source },
     }
 }
 
@@ -150,6 +151,12 @@ mod tests {
         assert!(matches!(error, Error::NotAvailable { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("/nonexistent/kvm") && text.contains("try: "), "{text}");
+    }
+
+    #[test]
+    fn a_directory_is_not_available() {
+        let error = open(Path::new("/")).err().unwrap();
+        assert!(matches!(&error, Error::NotAvailable { what, .. } if what.contains("directory")));
     }
 
     #[test]
