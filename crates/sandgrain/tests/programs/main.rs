@@ -18,7 +18,10 @@ fn cache() -> std::path::PathBuf {
 
 fn vm() -> &'static Engine {
     static VM: OnceLock<Engine> = OnceLock::new();
-    VM.get_or_init(|| match Engine::builder().cache_dir(cache()).build() {
+    // In QEMU's emulation, with its quirk.
+    let emulated = std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some();
+    let builder = Engine::builder().cache_dir(cache()).available_tss(emulated);
+    VM.get_or_init(|| match builder.build() {
         Ok(engine) => engine,
         Err(error) => panic!("{error}"),
     })

@@ -1,6 +1,6 @@
 //! Machines without a hypervisor that can be used: there is no silent way without.
 
-use crate::support::{vm, works};
+use crate::support::{builder, vm, works};
 use sandgrain::{Engine, Error};
 
 fn without(device: &str) -> String {
@@ -59,8 +59,7 @@ fn without_a_vm_only_if_asked_for() {
 
 #[test]
 fn the_device_can_be_named() {
-    let engine =
-        Engine::builder().kvm_device("/dev/kvm").without_cache().build().expect("an engine");
+    let engine = builder().kvm_device("/dev/kvm").without_cache().build().expect("an engine");
     assert!(!engine.is_without_vm());
     works(&engine);
 }

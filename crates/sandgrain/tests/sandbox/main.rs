@@ -13,6 +13,7 @@ mod imports;
 mod limits;
 mod messages;
 mod proposals;
+mod references;
 mod starts;
 mod stats;
 mod stopping;

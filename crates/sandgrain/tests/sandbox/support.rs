@@ -1,6 +1,6 @@
 //! Engines, and the proof that they are well.
 
-use sandgrain::{Engine, Error, Limits, Module, Result, Sandbox, TrapCode};
+use sandgrain::{Engine, EngineBuilder, Error, Limits, Module, Result, Sandbox, TrapCode};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,10 +9,16 @@ fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandgrain-cache")
 }
 
+/// An engine as these tests need it: in QEMU's emulation, with its quirk.
+pub fn builder() -> EngineBuilder {
+    let emulated = std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some();
+    Engine::builder().available_tss(emulated)
+}
+
 /// The engine with VMs. Without KVM every test fails here, with the library's own words.
 pub fn vm() -> &'static Engine {
     static VM: OnceLock<Engine> = OnceLock::new();
-    VM.get_or_init(|| match Engine::builder().cache_dir(cache()).build() {
+    VM.get_or_init(|| match builder().cache_dir(cache()).build() {
         Ok(engine) => engine,
         Err(error) => panic!("{error}"),
     })

@@ -1,6 +1,6 @@
 //! Many sandboxes: one after the other, at once, on several threads.
 
-use crate::support::{module, on_both, vm, works};
+use crate::support::{builder, module, on_both, vm, works};
 use sandgrain::Sandbox;
 use std::thread;
 
@@ -92,7 +92,7 @@ fn one_that_spins_does_not_hold_up_another() {
 #[test]
 fn an_engine_and_its_modules_can_be_dropped_before_a_sandbox() {
     let mut sandbox = {
-        let engine = sandgrain::Engine::builder().without_cache().build().expect("an engine");
+        let engine = builder().without_cache().build().expect("an engine");
         Sandbox::new(&module(&engine, COUNTER)).expect("a sandbox")
     };
     assert_eq!(sandbox.call::<_, u32>("add", 5_u32).expect("a call"), 5);

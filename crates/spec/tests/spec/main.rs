@@ -32,8 +32,11 @@ fn main() -> ExitCode {
         scripts.iter().for_each(|script| println!("{}: test", script.name));
         return ExitCode::SUCCESS;
     }
+    // In QEMU's emulation, with its quirk.
+    let emulated = std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some();
+    let builder = Engine::builder().without_cache().available_tss(emulated);
     let platforms = (
-        Engine::builder().without_cache().build().and_then(Platform::new),
+        builder.build().and_then(Platform::new),
         Engine::builder().without_cache().dangerously_without_vm().build().and_then(Platform::new),
     );
     let (vm, reference) = match platforms {

@@ -1,6 +1,7 @@
 //! References that pass between host and guest.
 
-use sandgrain::{Engine, Module, Sandbox, Value};
+use crate::support::vm;
+use sandgrain::{Module, Sandbox, Value};
 
 const MODULE: &[u8] = br#"
 (module
@@ -12,8 +13,7 @@ const MODULE: &[u8] = br#"
 "#;
 
 fn sandbox() -> Sandbox {
-    let engine = Engine::builder().without_cache().build().expect("an engine");
-    let module = Module::new(&engine, MODULE).expect("a module");
+    let module = Module::new(vm(), MODULE).expect("a module");
     Sandbox::new(&module).expect("a sandbox")
 }
 
