@@ -42,12 +42,14 @@ fn pages_are_counted_if_asked_for() {
         sandbox.call::<_, ()>("touch", pages).expect("a call");
         sandbox.stats().pages_touched.expect("pages are counted")
     };
+    // The kernel may give 512 at once.
+    let huge = 512;
     let first = touched(100);
-    assert!((100..200).contains(&first), "{first}");
+    assert!((100..100 + huge).contains(&first), "{first}");
     let again = touched(100);
     assert!(again < 10, "they have been touched already: {again}");
     let more = touched(600);
-    assert!((500..600).contains(&more), "{more}");
+    assert!((600..600 + 2 * huge).contains(&(first + more)), "{first} and {more}");
 }
 
 #[test]
