@@ -84,7 +84,17 @@ fn invalid(error: wasmparser::Error) -> Error {
     };
     // Some messages explain themselves on further lines.
     let message = message.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    // Some quote the module's names, which are not to reach a terminal as they are.
+    let message = message.chars().map(printable).collect();
     Error::Invalid { offset: error.offset(), message }
+}
+
+/// A character, or its escape if it is one that would not be seen.
+fn printable(c: char) -> String {
+    match c {
+        '"' | '\'' | '\\' => c.to_string(),
+        _ => c.escape_debug().to_string(),
+    }
 }
 
 fn describe_imports(types: TypesRef<'_>, imports: &[wasmparser::Import<'_>]) -> Vec<Import> {

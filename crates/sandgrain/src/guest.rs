@@ -357,5 +357,7 @@ impl Machine for Guest {
     }
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,9 @@ mod typed;
 
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BoxError, Error, ImportError, Result, Trap};
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use guest::fuzzing;
 pub use host_functions::{Caller, HostResult, IntoHostFunction, WithCaller};
 pub use limits::Limits;
 pub use module::Module;

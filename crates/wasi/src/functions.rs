@@ -117,9 +117,35 @@ impl Slot for i64 {
     }
 }
 
+/// Bytes that take a moment only, whatever is done with each.
+const PIECE_BYTES: u32 = 1 << 20;
+
+/// Has `work` done for a range of memory, a piece at a time, for as long as it succeeds.
+fn in_pieces(
+    cancel: &Cancel,
+    mut work: impl FnMut(i32, i32) -> Returned,
+    start: i32,
+    len: i32,
+) -> Result<Returned, Error> {
+    let (mut start, mut left) = (start as u32, len as u32);
+    loop {
+        cancel.check()?;
+        let piece = left.min(PIECE_BYTES);
+        let returned = work(start as i32, piece as i32);
+        left -= piece;
+        match (&returned, start.checked_add(piece)) {
+            (Ok(0), Some(next)) if left > 0 => start = next,
+            // A range beyond the last address: what lies there is not the guest's.
+            (Ok(0), None) if left > 0 => return Ok(work(-1, 2)),
+            _ => return Ok(returned),
+        }
+    }
+}
+
 /// How the functions are run: `now` never waits, `file` is a future that waits at most for the
 /// file system or a stream, `timer` needs tokio's clock, `exit` does not return, `quiet` keeps
-/// the library from logging a warning each time, which a guest could flood the host with.
+/// the library from logging a warning each time, which a guest could flood the host with, and
+/// `pieces` works on a range of memory a piece at a time, so that it can be cancelled in between.
 macro_rules! functions {
     ($($how:ident $name:ident($($param:ident: $type:ty),*);)*) => {
         static TABLE: &[Entry] = &[$(Entry {
@@ -150,6 +176,9 @@ macro_rules! functions {
     }};
     (@run file $c:ident, $m:ident, $k:ident, $name:ident($($arg:ident),*)) => {
         $k.block_on(p1::$name($c, $m $(, $arg)*))
+    };
+    (@run pieces $c:ident, $m:ident, $k:ident, $name:ident($($arg:ident),*)) => {
+        in_pieces($k, |start, len| p1::$name($c, $m, start, len) $(, $arg)*)
     };
     (@run timer $c:ident, $m:ident, $k:ident, $name:ident($($arg:ident),*)) => {
         sleep::$name($c, $m, $k $(, $arg)*)
@@ -198,7 +227,7 @@ functions! {
     exit proc_exit(code: i32);
     now proc_raise(signal: i32);
     now sched_yield();
-    now random_get(buf: i32, len: i32);
+    pieces random_get(buf: i32, len: i32);
     quiet sock_accept(fd: i32, flags: i32, opened: i32);
     quiet sock_recv(fd: i32, iovs: i32, iovs_len: i32, flags: i32, nread: i32, roflags: i32);
     quiet sock_send(fd: i32, iovs: i32, iovs_len: i32, flags: i32, nwritten: i32);

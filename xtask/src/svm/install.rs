@@ -78,12 +78,24 @@ fn programs() -> Result<(), Error> {
         return Ok(());
     }
     let list = missing.join(" ");
-    let install = run(Command::new("apt-get")
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(&missing)
-        .env("DEBIAN_FRONTEND", "noninteractive"));
-    install.map_err(|error| {
+    let install = || {
+        run(Command::new("apt-get")
+            // Somebody else may be installing something.
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(["-o", "DPkg::Lock::Timeout=300"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    with_fresh_lists(install).map_err(|error| {
         format!("{error}; try: as root, apt-get update && apt-get install {list}").into()
+    })
+}
+
+/// Tries again with new package lists: a fresh machine has none, others old ones.
+fn with_fresh_lists<T>(attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    attempt().or_else(|error| match run(Command::new("apt-get").args(["update", "--quiet"])) {
+        Ok(()) => attempt(),
+        Err(_) => Err(error),
     })
 }
 
@@ -108,27 +120,41 @@ fn kernel(directory: &Path) -> Result<PathBuf, Error> {
     if let Some(kernel) = vmlinuz(&unpacked) {
         return Ok(kernel);
     }
-    let output = Command::new("apt-cache").args(["depends", "linux-image-amd64"]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let package = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
-        .ok_or("apt-cache knows no linux-image-amd64; try: as root, apt-get update")?;
     let fresh = directory.join(format!("kernel-{}", std::process::id()));
-    fs::create_dir_all(&fresh)?;
-    run(Command::new("apt-get").args(["download", "--quiet", package]).current_dir(&fresh))?;
-    let file = fs::read_dir(&fresh)?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .ok_or("apt-get download left no package")?;
-    run(Command::new("dpkg").arg("-x").arg(&file).arg(&fresh))?;
-    fs::remove_file(&file)?;
+    let downloaded = with_fresh_lists(|| download(&fresh));
+    if let Err(error) = downloaded {
+        fs::remove_dir_all(&fresh)?;
+        return Err(format!("{error}; try: as root, apt-get update, on Debian").into());
+    }
     // A complete one appears at once, whoever else is doing the same.
     if fs::rename(&fresh, &unpacked).is_err() {
         fs::remove_dir_all(&fresh)?;
     }
-    vmlinuz(&unpacked).ok_or_else(|| format!("{package} holds no kernel").into())
+    vmlinuz(&unpacked).ok_or_else(|| "the package of linux-image-amd64 holds no kernel".into())
+}
+
+/// Downloads the package and unpacks it.
+fn download(fresh: &Path) -> Result<(), Error> {
+    fs::create_dir_all(fresh)?;
+    let output = Command::new("apt-cache")
+        .args(["depends", "linux-image-amd64"])
+        .env("LC_ALL", "C")
+        .output()
+        .map_err(|error| format!("cannot run apt-cache: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let package = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: "))
+        .ok_or("apt-cache knows no linux-image-amd64")?;
+    run(Command::new("apt-get").args(["download", "--quiet", package]).current_dir(fresh))?;
+    let file = fs::read_dir(fresh)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .ok_or("apt-get download left no package")?;
+    run(Command::new("dpkg").arg("-x").arg(&file).arg(fresh))?;
+    fs::remove_file(&file)?;
+    Ok(())
 }
 
 fn vmlinuz(unpacked: &Path) -> Option<PathBuf> {

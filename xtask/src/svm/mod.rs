@@ -6,29 +6,46 @@
 //! counts.
 
 mod install;
+mod machine;
+mod script;
 
 use clap::Args;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The exit status for a program that ran into the time limit, as `timeout` has it.
+const TIMED_OUT: u8 = 124;
 
 /// What and how to run.
 #[derive(Args)]
+#[command(after_help = "\
+The program starts in this directory and sees this machine's files; what it writes is thrown away with \
+the machine. /dev, /proc and /sys are the emulated machine's own. Its standard input is empty, its output \
+is shown when it has ended.
+
+Exit status: the program's own; 128 and the signal's number where a signal ended it; 124 at the time \
+limit; 125 where the machine could not be had.")]
 pub struct Arguments {
-    /// Seconds until the machine is stopped; the exit status is then 124.
+    /// Seconds until the machine is stopped.
     #[arg(long, default_value_t = 600)]
-    timeout: u64,
-    /// Memory of the machine.
+    pub timeout: u64,
+    /// Memory of the machine, as QEMU takes it.
     #[arg(long, default_value = "3G")]
-    memory: String,
-    /// Sets an environment variable of the program: NAME=VALUE, or NAME to pass this one's on.
+    pub memory: String,
+    /// Sets an environment variable of the program: NAME=VALUE, or NAME to pass this one's on. It has no
+    /// others but PATH and HOME.
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    environment: Vec<String>,
+    pub environment: Vec<String>,
+    /// Shows, after the run, what the machine's kernel had to say.
+    #[arg(long)]
+    pub console: bool,
     /// The program and its arguments.
     #[arg(last = true, required = true)]
-    command: Vec<OsString>,
+    pub command: Vec<OsString>,
 }
 
 /// Why it could not be run: what happened, and what to do.
@@ -36,102 +53,105 @@ pub type Error = Box<dyn std::error::Error>;
 
 /// Runs the program; its exit status.
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
+    let script = script::script(arguments, &std::env::current_dir()?)?;
     let installed = install::install()?;
-    let results = installed.directory.join(format!("results-{}", std::process::id()));
-    fs::create_dir_all(&results)?;
-    let code = start(arguments, &installed, &results);
-    for (name, to) in
-        [("stdout", &mut io::stdout() as &mut dyn Write), ("stderr", &mut io::stderr())]
-    {
-        // A machine that did not get so far has written neither.
-        if let Ok(bytes) = fs::read(results.join(name)) {
-            to.write_all(&bytes)?;
+    let results = Results::new(installed.directory.join(format!("run-{}", std::process::id())))?;
+    fs::write(results.path.join("command"), script)?;
+    let ended = machine::run(arguments, &installed, &results.path);
+    let mut stderr = io::stderr();
+    if arguments.console {
+        stderr.write_all(&results.read("console"))?;
+    }
+    let machine = results.read("machine");
+    if !machine.is_empty() {
+        stderr.write_all(b"svm: ")?;
+        stderr.write_all(&machine)?;
+    }
+    // A machine that did not get so far has written neither.
+    io::stdout().write_all(&results.read("stdout"))?;
+    stderr.write_all(&results.read("stderr"))?;
+    match ended? {
+        machine::Ended::Finished => {
+            let status = String::from_utf8_lossy(&results.read("status")).trim().to_owned();
+            status.parse().map_err(|_| format!("the machine left {status:?} for a status").into())
+        }
+        machine::Ended::TimedOut => {
+            writeln!(stderr, "error: the machine was stopped after {} s", arguments.timeout)?;
+            Ok(TIMED_OUT)
+        }
+        machine::Ended::Failed(how) => {
+            let console = String::from_utf8_lossy(&results.read("console")).into_owned();
+            Err(format!("{how}{}", last_words(&console)).into())
         }
     }
-    let code = code.map_err(|error| {
-        let console = fs::read_to_string(results.join("console")).unwrap_or_default();
-        let last: Vec<&str> = console.lines().rev().take(15).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        format!("{error}; the end of its console:\n{}", last.join("\n"))
-    });
-    fs::remove_dir_all(&results)?;
-    Ok(code?)
 }
 
-fn start(
-    arguments: &Arguments,
-    installed: &install::Installed,
-    results: &Path,
-) -> Result<u8, Error> {
-    fs::write(results.join("command"), script(arguments)?)?;
-    let share = |id: &str, path: &Path, options: &str| {
-        format!(
-            "local,id={id},path={},security_model=none,multidevs=remap{options}",
-            path.display()
-        )
-    };
-    let mut console = OsString::from("file:");
-    console.push(results.join("console"));
-    let status = Command::new("timeout")
-        .arg(arguments.timeout.to_string())
-        .arg("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max,+svm", "-smp", "2"])
-        .args(["-m", &arguments.memory, "-nodefaults", "-display", "none", "-no-reboot"])
-        .arg("-serial")
-        .arg(console)
-        .arg("-kernel")
-        .arg(&installed.kernel)
-        .arg("-initrd")
-        .arg(&installed.initrd)
-        .arg("-append")
-        .arg("console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on tsc=reliable")
-        .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"])
-        .arg("-fsdev")
-        .arg(share("root", Path::new("/"), ",readonly=on"))
-        .args(["-device", "virtio-9p-pci,fsdev=root,mount_tag=hostroot"])
-        .arg("-fsdev")
-        .arg(share("results", results, ""))
-        .args(["-device", "virtio-9p-pci,fsdev=results,mount_tag=results"])
-        .status()
-        .map_err(|error| format!("cannot run qemu-system-x86_64: {error}"))?;
-    match status.code() {
-        Some(124) => Err(format!("the machine was stopped after {} s", arguments.timeout).into()),
-        // isa-debug-exit turns the status s into 2s + 1.
-        Some(code) if code & 1 == 1 => match (code >> 1) as u8 {
-            121 => Err("the emulated machine could not be set up".into()),
-            code => Ok(code),
-        },
-        _ => Err(format!("QEMU ended by itself: {status}").into()),
+/// What init said, or else the end of what the kernel did.
+fn last_words(console: &str) -> String {
+    if let Some(line) = console.lines().rev().find_map(|line| line.trim().strip_prefix("svm: ")) {
+        return format!(": {line}");
+    }
+    let lines: Vec<&str> = console.lines().collect();
+    let last = &lines[lines.len().saturating_sub(15)..];
+    format!("; the end of its console:\n{}", last.join("\n"))
+}
+
+/// A directory for the files of a run. It goes away with this process, however that ends.
+struct Results {
+    path: PathBuf,
+    sweeper: Child,
+}
+
+impl Results {
+    fn new(path: PathBuf) -> Result<Self, Error> {
+        fs::create_dir_all(&path)?;
+        // It waits for the end of its input, which comes also when this process is killed; in a group of
+        // its own, so that Ctrl-C does not reach it. QEMU may write a last file meanwhile.
+        let sweeper = Command::new("sh")
+            .args(["-c", "cat; until rm -rf \"$1\"; do sleep 1; done 2>/dev/null", "sh"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("cannot run sh: {error}"))?;
+        Ok(Self { path, sweeper })
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path.join(name)).unwrap_or_default()
     }
 }
 
-/// The shell script that the machine runs.
-fn script(arguments: &Arguments) -> Result<String, Error> {
-    let mut script = String::from("export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp\n");
-    for variable in &arguments.environment {
-        let (name, value) = match variable.split_once('=') {
-            Some((name, value)) => (name, value.to_owned()),
-            None => (variable.as_str(), std::env::var(variable)?),
-        };
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') || name.is_empty() {
-            return Err(format!("{name:?} is not a variable's name; use letters and digits").into());
-        }
-        script += &format!("export {name}={}\n", quoted(&value));
+impl Drop for Results {
+    fn drop(&mut self) {
+        drop(self.sweeper.stdin.take());
+        // If it fails there is a directory too many, in a cache.
+        let _ = self.sweeper.wait();
     }
-    script += &format!("cd {}\n", quoted(&utf8(std::env::current_dir()?.into_os_string())?));
-    script += "exec";
-    for word in &arguments.command {
-        script += " ";
-        script += &quoted(&utf8(word.clone())?);
-    }
-    Ok(script + "\n")
 }
 
-fn utf8(text: OsString) -> Result<String, Error> {
-    text.into_string().map_err(|text| format!("{text:?} is not UTF-8").into())
-}
+#[cfg(test)]
+mod tests {
+    use super::{Results, last_words};
 
-/// A word for a shell: nothing is special within single quotes but themselves.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+    #[test]
+    fn what_init_said_explains_a_failure() {
+        assert_eq!(last_words("a\nsvm: no host files\nb\n"), ": no host files");
+    }
+
+    #[test]
+    fn a_silent_failure_is_explained_by_the_console() {
+        assert!(last_words("one\ntwo").ends_with("one\ntwo"));
+    }
+
+    #[test]
+    fn results_go_away() {
+        let path = std::env::temp_dir().join(format!("xtask results {}", std::process::id()));
+        let results = Results::new(path.clone()).expect("a directory");
+        std::fs::write(path.join("file"), "x").expect("a file");
+        assert_eq!(results.read("file"), b"x");
+        drop(results);
+        assert!(!path.exists());
+    }
 }

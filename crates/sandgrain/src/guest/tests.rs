@@ -2,8 +2,14 @@
 
 mod attacks;
 mod forgery;
+mod instructions;
+mod leakage;
+mod order;
 mod ports;
+mod segments;
+mod storms;
 mod tables;
+mod vectors;
 
 use super::{Access, Guest};
 use crate::engine::{Engine, Platform};

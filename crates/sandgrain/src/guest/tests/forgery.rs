@@ -11,27 +11,27 @@ use sandgrain_wasi::{Wasi, WasiConfig};
 use std::sync::{Arc, Mutex};
 
 /// The first byte of the mailbox's room.
-const ROOM: u64 = layout::MAILBOX + layout::MAILBOX_HEADER;
+pub(super) const ROOM: u64 = layout::MAILBOX + layout::MAILBOX_HEADER;
 /// Its size.
-const ROOM_SIZE: u64 = layout::MAILBOX_SIZE - layout::MAILBOX_HEADER;
+pub(super) const ROOM_SIZE: u64 = layout::MAILBOX_SIZE - layout::MAILBOX_HEADER;
 
 /// The header of a hypercall: the request's address and length, and where the reply goes.
 #[derive(Clone, Copy, Debug)]
-struct Header {
-    address: u64,
-    len: u64,
-    reply: u64,
-    capacity: u64,
+pub(super) struct Header {
+    pub(super) address: u64,
+    pub(super) len: u64,
+    pub(super) reply: u64,
+    pub(super) capacity: u64,
 }
 
 impl Header {
-    fn honest(len: u64) -> Self {
+    pub(super) fn honest(len: u64) -> Self {
         Self { address: ROOM, len, reply: ROOM, capacity: ROOM_SIZE }
     }
 }
 
 /// A hypercall with this header, and these bytes in the mailbox.
-fn hypercall(
+pub(super) fn hypercall(
     guest: &mut Guest,
     host: &mut Host,
     header: Header,
@@ -50,14 +50,18 @@ fn hypercall(
     guest.hypercall(host)
 }
 
-fn bytes_of(request: &Request) -> Vec<u8> {
+pub(super) fn bytes_of(request: &Request) -> Vec<u8> {
     let mut bytes = Vec::new();
     request.encode_to(&mut bytes);
     bytes
 }
 
 /// A well-formed request, and the host's answer to it.
-fn ask(guest: &mut Guest, host: &mut Host, request: &Request) -> Result<HostReply, Error> {
+pub(super) fn ask(
+    guest: &mut Guest,
+    host: &mut Host,
+    request: &Request,
+) -> Result<HostReply, Error> {
     let bytes = bytes_of(request);
     let none = hypercall(guest, host, Header::honest(bytes.len() as u64), &bytes)?;
     assert_eq!(none, None, "{request:?} is not for a command");
@@ -69,19 +73,19 @@ fn ask(guest: &mut Guest, host: &mut Host, request: &Request) -> Result<HostRepl
 }
 
 #[track_caller]
-fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, Error>) {
+pub(super) fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, Error>) {
     match result {
         Err(Error::Guest(_)) => {}
         other => panic!("{what}: {other:?}"),
     }
 }
 
-fn host_call(function: u32, args: Vec<Value>) -> Request {
+pub(super) fn host_call(function: u32, args: Vec<Value>) -> Request {
     Request::HostCall { function, memory: None, args }
 }
 
 /// A host with one function, `(i32) -> i32`, which notes the size of the memory that it sees.
-fn host() -> (Host, Arc<Mutex<Vec<usize>>>) {
+pub(super) fn host() -> (Host, Arc<Mutex<Vec<usize>>>) {
     let sizes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&sizes);
     let function = move |caller: &mut Caller<'_>, n: i32| {
