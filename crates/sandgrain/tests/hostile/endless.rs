@@ -1,6 +1,6 @@
 //! Programs without an end: the deadline ends them, wherever they are.
 
-use crate::support::{DEADLINE, ends_at_the_deadline, module, print, soon, works};
+use crate::support::{deadline(), ends_at_the_deadline, module, print, soon, works};
 use sandgrain::wasi::{Input, Output, WasiConfig};
 use sandgrain::{Error, Sandbox};
 use std::time::{Duration, Instant};
@@ -148,12 +148,12 @@ fn a_host_function_that_takes_too_long_is_the_last_thing_that_the_guest_does() {
         (func (export "run") (call $long) (call $after)))"#;
     let extra = Duration::from_millis(200);
     let spin = move || {
-        let end = Instant::now() + DEADLINE + extra;
+        let end = Instant::now() + deadline() + extra;
         while Instant::now() < end {
             std::hint::spin_loop();
         }
     };
-    let sleep = move || std::thread::sleep(DEADLINE + extra);
+    let sleep = move || std::thread::sleep(deadline() + extra);
     let long: [(&str, Box<dyn Fn() + Send>); 2] =
         [("spins", Box::new(spin)), ("sleeps", Box::new(sleep))];
     for (name, long) in long {
@@ -175,7 +175,7 @@ fn a_host_function_that_takes_too_long_is_the_last_thing_that_the_guest_does() {
 #[test]
 fn the_slack_of_many_deadlines() {
     let module = module(r#"(module (func (export "run") (loop (br 0))))"#);
-    let deadline = Duration::from_millis(20);
+    let deadline = deadline() / 15;
     let mut slacks: Vec<Duration> = (0..50)
         .map(|_| {
             let limits = soon().deadline(Some(deadline));

@@ -1,8 +1,8 @@
 //! Programs that take all they can get: each thing that can be taken has a limit.
 
-use crate::support::{ends_before_the_deadline, module, print, sandbox, works};
+use crate::support::{patient, ends_before_the_deadline, module, print, sandbox, works};
 use sandgrain::wasi::{Access, Output, WasiConfig};
-use sandgrain::{Error, Limits, Sandbox, TrapCode};
+use sandgrain::{Error, Sandbox, TrapCode};
 use std::time::Instant;
 
 #[test]
@@ -33,7 +33,7 @@ fn recursion_ends_at_the_stacks_limit() {
         ),
     ] {
         for stack in [16 << 10, 512 << 10, 64 << 20] {
-            let limits = Limits::default().stack(stack);
+            let limits = patient().stack(stack);
             let mut sandbox =
                 Sandbox::builder(&module(&wat)).limits(limits).build().expect("a sandbox");
             // The sandbox lives on, and the same happens again.
@@ -91,7 +91,7 @@ fn files_are_opened_to_their_limit() {
     let config = WasiConfig::new().preopen(directory.path(), "/", Access::ReadOnly);
     for limit in [10, 500] {
         let config = config.clone().max_open_files(limit);
-        let mut sandbox = Sandbox::builder(&module(OPEN)).wasi(config).build().expect("a sandbox");
+        let mut sandbox = Sandbox::builder(&module(OPEN)).wasi(config).limits(patient()).build().expect("a sandbox");
         let (opened, errno) = sandbox.call::<_, (u32, u32)>("open", ()).expect("a call");
         assert_eq!(errno, 33, "EMFILE");
         assert!(opened < limit && opened > 0, "{opened} of {limit}");
@@ -109,7 +109,7 @@ fn files_that_one_guest_leaves_open_are_not_missing_for_the_next() {
     for _ in 0..20 {
         let config =
             WasiConfig::new().preopen(directory.path(), "/", Access::ReadOnly).max_open_files(500);
-        let mut sandbox = Sandbox::builder(&module).wasi(config).build().expect("a sandbox");
+        let mut sandbox = Sandbox::builder(&module).wasi(config).limits(patient()).build().expect("a sandbox");
         let (opened, errno) = sandbox.call::<_, (u32, u32)>("open", ()).expect("a call");
         assert!(opened > 400 && errno == 33, "{opened} files, then {errno}");
     }
@@ -124,7 +124,7 @@ fn tables_grow_to_their_limit() {
                 (table.grow $t (ref.func $f) (i32.const 1)))))
             (table.size $t)))"#;
     let mut sandbox = Sandbox::builder(&module(wat))
-        .limits(Limits::default().table_elements(100_000))
+        .limits(patient().table_elements(100_000))
         .build()
         .expect("a sandbox");
     assert_eq!(sandbox.call::<_, u32>("grow", ()).expect("a call"), 100_000);
@@ -159,7 +159,7 @@ fn garbage_collected_values_stay_within_the_memorys_limit() {
         (func (export "run")
             (loop (global.set $head
                 (struct.new $list (global.get $head) (i64.const 1) (i64.const 2))) (br 0))))"#;
-    let limits = Limits::default().memory(16 << 20);
+    let limits = patient().memory(16 << 20);
     let mut sandbox = Sandbox::builder(&module(wat)).limits(limits).build().expect("a sandbox");
     let error = ends_before_the_deadline("a list without end", &mut sandbox);
     assert!(matches!(error, Error::Trap(_) | Error::Limit { .. }), "{error}");
@@ -180,7 +180,7 @@ fn a_hundred_megabytes_of_lines_end_at_the_outputs_limit() {
                 (local.set $n (i32.add (local.get $n) (i32.const 1)))
                 (br_if 0 (i32.lt_u (local.get $n) (i32.const 1000000))))))"#;
     let config = WasiConfig::new().stderr(Output::Capture);
-    let limits = Limits::default().stderr(1 << 20);
+    let limits = patient().stderr(1 << 20);
     let mut sandbox =
         Sandbox::builder(&module(wat)).wasi(config).limits(limits).build().expect("a sandbox");
     let error = ends_before_the_deadline("100 MB of lines", &mut sandbox);
@@ -197,7 +197,7 @@ fn ten_thousand_traps_in_one_sandbox_leak_nothing() {
         (func $f (export "recurse") (call $f))
         (func (export "fine") (result i32) (i32.const 42)))"#;
     let module = module(wat);
-    let mut sandbox = Sandbox::builder(&module).count_pages(true).build().expect("a sandbox");
+    let mut sandbox = Sandbox::builder(&module).count_pages(true).limits(patient()).build().expect("a sandbox");
     let mut pages = 0;
     let started = Instant::now();
     for round in 0..10_000 {

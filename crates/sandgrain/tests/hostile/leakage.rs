@@ -1,7 +1,7 @@
 //! What one sandbox leaves behind, the next one must not find.
 
-use crate::support::{module, works};
-use sandgrain::{Error, Limits, Sandbox};
+use crate::support::{deadline, patient, module, works};
+use sandgrain::{Error, Sandbox};
 
 /// Fills all of its memory, a table and vector locals, and ends as it is told. `search` looks for what
 /// is not zero in memory that has just been grown.
@@ -35,10 +35,11 @@ const PROGRAM: &str = r#"(module
 #[test]
 fn a_new_sandbox_finds_nothing_of_the_one_before() {
     let module = module(PROGRAM);
-    let limits = Limits::default().memory(64 << 20);
+    let limits = patient().memory(64 << 20);
     for how in [0, 1, 2] {
-        let deadline = Some(std::time::Duration::from_millis(500));
-        let hostile = limits.clone().deadline(deadline);
+        // Only the last one runs into its deadline, and not before it has filled everything.
+        let hostile = limits.clone();
+        let hostile = if how == 2 { hostile.deadline(Some(deadline() * 2)) } else { hostile };
         let mut sandbox = Sandbox::builder(&module).limits(hostile).build().expect("a sandbox");
         let result = sandbox.call::<_, ()>("fill", how);
         match (how, result) {
@@ -59,7 +60,7 @@ fn a_new_sandbox_finds_nothing_of_the_one_before() {
 #[test]
 fn sandboxes_side_by_side_see_only_themselves() {
     let module = module(PROGRAM);
-    let limits = Limits::default().memory(8 << 20);
+    let limits = patient().memory(8 << 20);
     let build = || Sandbox::builder(&module).limits(limits.clone()).build().expect("a sandbox");
     let (mut hostile, mut other) = (build(), build());
     hostile.call::<_, ()>("fill", 0).expect("a call");
