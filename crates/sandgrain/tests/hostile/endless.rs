@@ -1,6 +1,6 @@
 //! Programs without an end: the deadline ends them, wherever they are.
 
-use crate::support::{deadline(), ends_at_the_deadline, module, print, soon, works};
+use crate::support::{deadline, ends_at_the_deadline, module, print, soon, works};
 use sandgrain::wasi::{Input, Output, WasiConfig};
 use sandgrain::{Error, Sandbox};
 use std::time::{Duration, Instant};
@@ -154,13 +154,13 @@ fn a_host_function_that_takes_too_long_is_the_last_thing_that_the_guest_does() {
         }
     };
     let sleep = move || std::thread::sleep(deadline() + extra);
-    let long: [(&str, Box<dyn Fn() + Send>); 2] =
-        [("spins", Box::new(spin)), ("sleeps", Box::new(sleep))];
+    type HostFunction = Box<dyn Fn() + Send>;
+    let long: [(&str, HostFunction); 2] = [("spins", Box::new(spin)), ("sleeps", Box::new(sleep))];
     for (name, long) in long {
         let after = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let noted = std::sync::Arc::clone(&after);
         let mut sandbox = Sandbox::builder(&module(wat))
-            .function("host", "long", move || long())
+            .function("host", "long", long)
             .function("host", "after", move || {
                 noted.store(true, std::sync::atomic::Ordering::SeqCst);
             })

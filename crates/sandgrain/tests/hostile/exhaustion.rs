@@ -1,6 +1,6 @@
 //! Programs that take all they can get: each thing that can be taken has a limit.
 
-use crate::support::{patient, ends_before_the_deadline, module, print, sandbox, works};
+use crate::support::{ends_before_the_deadline, module, patient, print, sandbox, works};
 use sandgrain::wasi::{Access, Output, WasiConfig};
 use sandgrain::{Error, Sandbox, TrapCode};
 use std::time::Instant;
@@ -91,7 +91,11 @@ fn files_are_opened_to_their_limit() {
     let config = WasiConfig::new().preopen(directory.path(), "/", Access::ReadOnly);
     for limit in [10, 500] {
         let config = config.clone().max_open_files(limit);
-        let mut sandbox = Sandbox::builder(&module(OPEN)).wasi(config).limits(patient()).build().expect("a sandbox");
+        let mut sandbox = Sandbox::builder(&module(OPEN))
+            .wasi(config)
+            .limits(patient())
+            .build()
+            .expect("a sandbox");
         let (opened, errno) = sandbox.call::<_, (u32, u32)>("open", ()).expect("a call");
         assert_eq!(errno, 33, "EMFILE");
         assert!(opened < limit && opened > 0, "{opened} of {limit}");
@@ -109,7 +113,8 @@ fn files_that_one_guest_leaves_open_are_not_missing_for_the_next() {
     for _ in 0..20 {
         let config =
             WasiConfig::new().preopen(directory.path(), "/", Access::ReadOnly).max_open_files(500);
-        let mut sandbox = Sandbox::builder(&module).wasi(config).limits(patient()).build().expect("a sandbox");
+        let mut sandbox =
+            Sandbox::builder(&module).wasi(config).limits(patient()).build().expect("a sandbox");
         let (opened, errno) = sandbox.call::<_, (u32, u32)>("open", ()).expect("a call");
         assert!(opened > 400 && errno == 33, "{opened} files, then {errno}");
     }
@@ -197,7 +202,8 @@ fn ten_thousand_traps_in_one_sandbox_leak_nothing() {
         (func $f (export "recurse") (call $f))
         (func (export "fine") (result i32) (i32.const 42)))"#;
     let module = module(wat);
-    let mut sandbox = Sandbox::builder(&module).count_pages(true).limits(patient()).build().expect("a sandbox");
+    let mut sandbox =
+        Sandbox::builder(&module).count_pages(true).limits(patient()).build().expect("a sandbox");
     let mut pages = 0;
     let started = Instant::now();
     for round in 0..10_000 {

@@ -1,6 +1,6 @@
 //! What one sandbox leaves behind, the next one must not find.
 
-use crate::support::{deadline, patient, module, works};
+use crate::support::{deadline, module, patient, works};
 use sandgrain::{Error, Sandbox};
 
 /// Fills all of its memory, a table and vector locals, and ends as it is told. `search` looks for what

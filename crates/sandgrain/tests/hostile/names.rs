@@ -59,14 +59,11 @@ fn names_of_exports_are_clean_in_errors() {
     let main = sandbox.main();
     let name = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}1m\u{202e}\r\n\0\u{7f}";
     for (what, error) in [
-        ("a name that there is not", sandbox.call::<_, ()>("nothing", ()).map(|()| ())),
-        ("wrong arguments", sandbox.call::<_, ()>(name, ()).map(|()| ())),
+        ("a name that there is not", sandbox.call::<_, ()>("nothing", ())),
+        ("wrong arguments", sandbox.call::<_, ()>(name, ())),
         ("wrong result", sandbox.call::<_, u32>(name, 1).map(|_| ())),
         ("a function as a global", sandbox.global(main, name).map(|_| ())),
-        (
-            "an immutable global",
-            sandbox.set_global(main, &format!("g{name}"), Value::I32(1)).map(|()| ()),
-        ),
+        ("an immutable global", sandbox.set_global(main, &format!("g{name}"), Value::I32(1))),
         ("no memory", sandbox.read_memory(main, name, 0..1).map(|_| ())),
     ] {
         is_clean(what, &error.expect_err(what));

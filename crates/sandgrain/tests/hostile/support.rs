@@ -25,7 +25,7 @@ fn bound() -> Duration {
 pub fn vm() -> &'static Engine {
     static VM: OnceLock<Engine> = OnceLock::new();
     VM.get_or_init(|| {
-            let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandgrain-cache");
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandgrain-cache");
         let builder = Engine::builder().available_tss(is_emulated()).cache_dir(cache);
         builder.build().unwrap_or_else(|error| panic!("{error}"))
     })
@@ -38,7 +38,10 @@ pub fn module(wat: &str) -> Module {
 
 #[track_caller]
 pub fn sandbox(wat: &str) -> Sandbox {
-    Sandbox::builder(&module(wat)).limits(patient()).build().unwrap_or_else(|error| panic!("{error}\n{wat}"))
+    Sandbox::builder(&module(wat))
+        .limits(patient())
+        .build()
+        .unwrap_or_else(|error| panic!("{error}\n{wat}"))
 }
 
 /// Limits with a deadline that comes soon.
