@@ -69,7 +69,7 @@ fn argument(u: &mut Unstructured<'_>, ty: ValType) -> Result<Option<Value>> {
 /// Whether to go on after something that both did.
 enum Next {
     Both,
-    /// Neither is to be asked any more, or the two differ in what no engine promises.
+    /// The two ended in what no engine promises, and may differ from here on.
     Neither,
 }
 
