@@ -34,11 +34,15 @@ const MODULE: &str = r#"(module
     (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
     (func (export "answer") (result i32) (i32.const 42)))"#;
 
+/// Whether this is QEMU's emulation of a CPU.
+fn is_emulated() -> bool {
+    std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some()
+}
+
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     // In QEMU's emulation, with its quirk.
-    let emulated = std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some();
-    let builder = Engine::builder().without_cache().available_tss(emulated);
+    let builder = Engine::builder().without_cache().available_tss(is_emulated());
     ENGINE.get_or_init(|| builder.build().expect("an engine with KVM"))
 }
 

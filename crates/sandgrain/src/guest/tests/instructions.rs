@@ -34,7 +34,7 @@ fn no_opcode_shuts_the_machine_down() {
     let operands: Vec<[u8; 2]> =
         (0..8).flat_map(|reg| [[reg << 3 | 4, 0x24], [0xc0 | reg << 3, 0x24]]).collect();
     // QEMU 7.2 itself crashes on `0f 38 0c` without a VEX prefix: these two maps are for real CPUs.
-    let emulated = std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some();
+    let emulated = is_emulated();
     #[allow(clippy::print_stdout, reason = "what is left out is said")]
     if emulated {
         println!("left out in QEMU, which they crash: opcodes that begin with 0f 38 and 0f 3a");

@@ -15,6 +15,17 @@ fn put(address: u32, value: u32) -> Vec<u8> {
     [&on_memory(&[0xc7], 0, address)[..], &value.to_le_bytes()].concat()
 }
 
+/// As [`faults`], for what QEMU's emulation of a CPU lets pass: it knows neither MXCSR's reserved bits nor
+/// exceptions of SSE.
+#[track_caller]
+fn faults_on_a_real_cpu(name: &str, code: &[u8], expected: &[u64]) {
+    match attack(code) {
+        Ending::Fault { vector, .. } if expected.contains(&vector) => {}
+        Ending::Finished if is_emulated() => {}
+        ending => panic!("{name}: {ending:?}"),
+    }
+}
+
 #[track_caller]
 fn faults(name: &str, code: &[u8], expected: &[u64]) {
     match attack(code) {
@@ -41,7 +52,7 @@ fn reserved_bits_of_mxcsr_cannot_be_set() {
         // #UD instead of #GP: software KVMs. AMD has given a meaning to one of the bits.
         match attack(&code) {
             Ending::Fault { vector: GP | UD, .. } => {}
-            Ending::Finished if bit == 17 => {}
+            Ending::Finished if bit == 17 || is_emulated() => {}
             ending => panic!("bit {bit}: {ending:?}"),
         }
     }
@@ -51,7 +62,7 @@ fn reserved_bits_of_mxcsr_cannot_be_set() {
 fn an_fxsave_image_with_reserved_bits_is_not_loaded() {
     let load = on_memory(&[0x0f, 0xae], FXRSTOR, SCRATCH);
     let code = [put(SCRATCH + 24, 0xffff_0000), load].concat();
-    faults("MXCSR", &code, &[GP, UD]);
+    faults_on_a_real_cpu("MXCSR", &code, &[GP, UD]);
 }
 
 #[test]
@@ -71,7 +82,7 @@ fn an_xsave_image_with_reserved_bits_is_not_loaded() {
     }
     // MXCSR's reserved bits, with a header that says that SSE's state is there.
     let code = [&put(SCRATCH + 24, 0xffff_0000)[..], &put(SCRATCH + 512, 2), &all, &load].concat();
-    faults("MXCSR", &code, &[GP, UD]);
+    faults_on_a_real_cpu("MXCSR", &code, &[GP, UD]);
     // xrstors and xsaves are ring 0's.
     faults("xrstors", &[&all[..], &on_memory(&[0x0f, 0xc7], 3, SCRATCH)].concat(), &[GP, UD]);
     faults("xsaves", &[&all[..], &on_memory(&[0x0f, 0xc7], 5, SCRATCH)].concat(), &[GP, UD]);
@@ -91,7 +102,7 @@ fn floating_point_errors_that_are_not_masked_are_faults_like_any_other() {
     // ldmxcsr with nothing masked; xorps xmm0, xmm0; divps xmm0, xmm0
     let load = on_memory(&[0x0f, 0xae], LDMXCSR, SCRATCH);
     let code = [&put(SCRATCH, 0)[..], &load, &[0x0f, 0x57, 0xc0, 0x0f, 0x5e, 0xc0]].concat();
-    faults("SSE", &code, &[SIMD]);
+    faults_on_a_real_cpu("SSE", &code, &[SIMD]);
     // fldcw with nothing masked; fldz; fldz; fdivp; fwait
     let load = on_memory(&[0xd9], 5, SCRATCH);
     let code = [&put(SCRATCH, 0x340)[..], &load, &[0xd9, 0xee, 0xd9, 0xee, 0xde, 0xf9, 0x9b]];
