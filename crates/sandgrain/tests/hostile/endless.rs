@@ -175,11 +175,11 @@ fn a_host_function_that_takes_too_long_is_the_last_thing_that_the_guest_does() {
 #[test]
 fn the_slack_of_many_deadlines() {
     let module = module(r#"(module (func (export "run") (loop (br 0))))"#);
-    let deadline = deadline() / 15;
-    let mut slacks: Vec<Duration> = (0..50)
+    // It holds for the making of a sandbox as well, so it cannot be very short.
+    let deadline = deadline();
+    let mut slacks: Vec<Duration> = (0..30)
         .map(|_| {
-            let limits = soon().deadline(Some(deadline));
-            let mut sandbox = Sandbox::builder(&module).limits(limits).build().expect("a sandbox");
+            let mut sandbox = Sandbox::builder(&module).limits(soon()).build().expect("a sandbox");
             let started = Instant::now();
             let result = sandbox.call::<_, ()>("run", ());
             assert!(matches!(result, Err(Error::Deadline(_))), "{result:?}");
@@ -189,10 +189,9 @@ fn the_slack_of_many_deadlines() {
     slacks.sort();
     let ms = |at: usize| slacks[at].as_secs_f64() * 1e3;
     print(&format!(
-        "slack of 50 deadlines of a spinning guest: median {:.2} ms, p98 {:.2} ms, most {:.2} ms",
-        ms(25),
-        ms(48),
-        ms(49)
+        "slack of 30 deadlines of a spinning guest: median {:.2} ms, most {:.2} ms",
+        ms(15),
+        ms(29)
     ));
     works();
 }
