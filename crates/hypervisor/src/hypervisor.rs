@@ -45,6 +45,14 @@ pub trait Vm: Send {
     /// [with this image](GuestMemory::with_image). The guest sees it so from its next instruction
     /// on. Registers stay as they are.
     ///
+    /// To go back to the image that the memory has now is quick: what was written is copied back. Another
+    /// image is mapped afresh.
+    ///
+    /// If page tables of the guest have fewer entries afterwards than before, what those entries mapped must
+    /// be [discarded](GuestMemory::discard) too: neither CPUs nor hypervisors notice the host's changes of
+    /// entries that they have used. A page that was a page table and is one of another level or for other
+    /// addresses in the image, or in what follows, is beyond repair: drop such a VM.
+    ///
     /// # Errors
     /// [`Error::OutOfBounds`] when the image is larger than the memory. After any other error the
     /// memory's content is undefined: drop the VM.

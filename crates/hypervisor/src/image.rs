@@ -1,15 +1,46 @@
 //! Initial content of memory.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
-use crate::{Error, platform::SealedFile};
+use crate::{Error, PAGE_SIZE, platform::SealedFile};
 
-/// Immutable initial content of a VM's memory. Cheap to clone.
+/// Immutable initial content of a VM's memory: layers of pages, with zeros wherever there is none. Cheap to
+/// clone.
 ///
-/// Every VM made with it maps the same pages copy-on-write: they are in the host's memory once, plus
-/// what each VM has changed.
+/// A layer is a file. Every VM made with the image maps the same pages copy-on-write, so they are in the
+/// host's memory once, plus what each VM has changed; images that
+/// [were captured](crate::GuestMemory::capture) of VMs of one image share its layers.
 #[derive(Clone)]
-pub struct MemoryImage(Arc<SealedFile>);
+pub struct MemoryImage(Arc<[Extent]>);
+
+/// Pages of a layer and where they are in guest-physical memory. All numbers are multiples of the page size.
+#[derive(Clone)]
+pub(crate) struct Extent {
+    /// Guest-physical address of the first page.
+    pub(crate) start: usize,
+    /// Bytes.
+    pub(crate) len: usize,
+    pub(crate) file: Arc<SealedFile>,
+    /// Where they begin in the file.
+    pub(crate) offset: usize,
+}
+
+impl Extent {
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.len
+    }
+
+    /// The part of it in a range that overlaps it.
+    fn part(&self, range: Range<usize>) -> Self {
+        let (start, end) = (range.start.max(self.start), range.end.min(self.end()));
+        Extent { start, len: end - start, offset: self.offset + start - self.start, ..self.clone() }
+    }
+
+    /// Its content.
+    pub(crate) fn bytes(&self) -> Result<&[u8], Error> {
+        Ok(&self.file.bytes()?[self.offset..self.offset + self.len])
+    }
+}
 
 impl MemoryImage {
     /// An image of these bytes, copied, and zeros up to the end of the last page. Nothing in this
@@ -18,27 +49,116 @@ impl MemoryImage {
     /// # Errors
     /// [`Error::OutOfMemory`], or [`Error::Host`] when the host cannot make or seal an anonymous file.
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
-        Ok(MemoryImage(Arc::new(SealedFile::new(bytes)?)))
+        let file = Arc::new(SealedFile::new([bytes])?);
+        let len = file.len();
+        Ok(MemoryImage::from_extents(vec![Extent { start: 0, len, file, offset: 0 }]))
     }
 
-    /// Its size in bytes: a multiple of [`PAGE_SIZE`](crate::PAGE_SIZE).
+    /// Nothing but zeros.
+    pub(crate) fn zeros() -> Self {
+        MemoryImage(Arc::new([]))
+    }
+
+    fn from_extents(mut extents: Vec<Extent>) -> Self {
+        extents.retain(|extent| extent.len > 0);
+        debug_assert!(extents.is_sorted_by(|a, b| a.end() <= b.start));
+        MemoryImage(extents.into())
+    }
+
+    /// This image with a layer of those pages over it. `ranges` are in order and disjoint, and lie one
+    /// after the other in the file.
+    pub(crate) fn with_layer(&self, ranges: &[Range<usize>], file: SealedFile) -> Self {
+        let file = Arc::new(file);
+        let mut extents = Vec::new();
+        let (mut end, mut offset) = (0, 0);
+        for range in ranges {
+            extents.extend(self.parts(end..range.start));
+            extents.push(Extent {
+                start: range.start,
+                len: range.len(),
+                file: Arc::clone(&file),
+                offset,
+            });
+            offset += range.len();
+            end = range.end;
+        }
+        extents.extend(self.parts(end..usize::MAX));
+        MemoryImage::from_extents(extents)
+    }
+
+    /// Its extents, in order and disjoint.
+    pub(crate) fn extents(&self) -> &[Extent] {
+        &self.0
+    }
+
+    /// The parts of its extents that lie in a range, in order.
+    pub(crate) fn parts(&self, range: Range<usize>) -> impl Iterator<Item = Extent> {
+        let first = self.0.partition_point(|extent| extent.end() <= range.start);
+        let end = range.end;
+        let overlapping = self.0[first..].iter().take_while(move |extent| extent.start < end);
+        overlapping.map(move |extent| extent.part(range.clone()))
+    }
+
+    /// Whether it is the very same image, not merely an equal one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Where its content ends, in bytes: a multiple of [`PAGE_SIZE`].
     pub fn len(&self) -> usize {
+        self.0.last().map_or(0, Extent::end)
+    }
+
+    /// Whether it has no content at all, or nothing but zeros.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes of content, those of all layers: what the host's memory holds of it, however many VMs map it.
+    pub fn content_len(&self) -> usize {
+        self.0.iter().map(|extent| extent.len).sum()
+    }
+
+    /// How many ranges its content is in. Each VM takes two of the process's mappings for each.
+    pub fn extent_count(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has no bytes at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The file behind it.
-    pub(crate) fn file(&self) -> &SealedFile {
-        &self.0
+    /// Bytes of this image's content that are not also `base`'s: what it takes in the host's memory where
+    /// `base` is there already.
+    pub fn len_over(&self, base: &MemoryImage) -> usize {
+        let of_base =
+            |extent: &&Extent| base.0.iter().any(|other| Arc::ptr_eq(&other.file, &extent.file));
+        self.0.iter().filter(|extent| !of_base(extent)).map(|extent| extent.len).sum()
     }
 }
 
 impl fmt::Debug for MemoryImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryImage").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryImage")
+            .field("len", &self.len())
+            .field("extents", &self.0.len())
+            .finish_non_exhaustive()
     }
 }
+
+/// Ranges of pages made fewer than `most` by filling the smallest gaps between them. They are in order and
+/// disjoint, before and after.
+pub(crate) fn joined(ranges: Vec<Range<usize>>, most: usize) -> Vec<Range<usize>> {
+    let mut gaps: Vec<usize> = ranges.windows(2).map(|pair| pair[1].start - pair[0].end).collect();
+    gaps.sort_unstable_by(|a, b| b.cmp(a));
+    // Gaps of this size and below are filled; at least those of a single page are.
+    let filled = gaps.get(most.saturating_sub(1)).copied().unwrap_or(0).max(PAGE_SIZE);
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start - last.end <= filled => last.end = range.end,
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

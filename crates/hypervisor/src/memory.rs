@@ -2,7 +2,20 @@
 
 use std::{fmt, io, ops::Range};
 
-use crate::{Error, MemoryImage, PAGE_SIZE, platform, platform::Mapping};
+use crate::{
+    Error, MemoryImage, PAGE_SIZE,
+    image::joined,
+    platform::{self, Mapping, SealedFile},
+};
+
+/// Ranges that a captured layer has at most. Each VM takes two mappings of the process for each, of which
+/// Linux allows 65,530.
+const MAX_LAYER_RANGES: usize = 24;
+/// Bytes that a reset copies back at most; what was changed beyond that is given back to the kernel, so
+/// that a VM does not keep for ever what it once needed.
+const MAX_COPIED: usize = 1 << 20;
+/// Ranges below this size are copied in any case: giving them back costs more.
+const MIN_DISCARDED: usize = 16 * PAGE_SIZE;
 
 /// A VM's guest-physical memory: one block that starts at address 0.
 ///
@@ -11,6 +24,8 @@ use crate::{Error, MemoryImage, PAGE_SIZE, platform, platform::Mapping};
 /// VM and so the memory exclusively.
 pub struct GuestMemory {
     mapping: Mapping,
+    /// What is mapped there.
+    image: MemoryImage,
 }
 
 impl GuestMemory {
@@ -23,30 +38,128 @@ impl GuestMemory {
         let len = len.max(1).checked_next_multiple_of(PAGE_SIZE).ok_or_else(|| {
             Error::OutOfMemory { bytes: len, source: io::ErrorKind::OutOfMemory.into() }
         })?;
-        Ok(GuestMemory { mapping: Mapping::new(len)? })
+        Ok(GuestMemory { mapping: Mapping::new(len)?, image: MemoryImage::zeros() })
     }
 
-    /// As [`new`](Self::new), with a private copy of `image` at address 0 in place of zeros.
-    /// Pages are copied when they are first written.
+    /// As [`new`](Self::new), with a private copy of `image` in place of zeros. Pages are copied when
+    /// they are first written.
     ///
     /// # Errors
     /// [`Error::OutOfBounds`] when the image is larger than `len`; else as [`new`](Self::new).
     pub fn with_image(image: &MemoryImage, len: usize) -> Result<Self, Error> {
         let mut memory = GuestMemory::new(len)?;
         memory.check_fits(image)?;
-        memory.mapping.map_file(image.file())?;
+        memory.map(image)?;
         Ok(memory)
     }
 
-    /// Puts back the content that [`with_image`](Self::with_image) gave.
+    /// Maps the image over zeros.
+    fn map(&mut self, image: &MemoryImage) -> Result<(), Error> {
+        for extent in image.extents() {
+            self.mapping.map_file(extent.start, extent.len, &extent.file, extent.offset)?;
+        }
+        self.image = image.clone();
+        Ok(())
+    }
+
+    /// What it holds now, as an image: a layer of the pages that differ, over the image it was made with.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Host`].
+    pub fn capture(&self) -> Result<MemoryImage, Error> {
+        let changed = self.changed_pages()?;
+        let ranges = joined(changed, MAX_LAYER_RANGES);
+        let bytes = self.mapping.bytes();
+        let file = SealedFile::new(ranges.iter().map(|range| &bytes[range.clone()]))?;
+        Ok(self.image.with_layer(&ranges, file))
+    }
+
+    /// Pages whose content is not the image's: ranges in order, with others between any two.
+    fn changed_pages(&self) -> Result<Vec<Range<usize>>, Error> {
+        let bytes = self.mapping.bytes();
+        let mut changed: Vec<Range<usize>> = Vec::new();
+        let mut compare = |start: usize, content: Option<&[u8]>, len: usize| {
+            for at in (0..len).step_by(PAGE_SIZE) {
+                let page = start + at..start + at + PAGE_SIZE;
+                let same = match content {
+                    Some(content) => bytes[page.clone()] == content[at..at + PAGE_SIZE],
+                    None => bytes[page.clone()].iter().all(|byte| *byte == 0),
+                };
+                match changed.last_mut() {
+                    _ if same => {}
+                    Some(last) if last.end == page.start => last.end = page.end,
+                    _ => changed.push(page),
+                }
+            }
+        };
+        for range in platform::private_pages(bytes)? {
+            let mut at = range.start;
+            for extent in self.image.parts(range.clone()) {
+                compare(at, None, extent.start - at);
+                compare(extent.start, Some(extent.bytes()?), extent.len);
+                at = extent.end();
+            }
+            compare(at, None, range.end - at);
+        }
+        Ok(changed)
+    }
+
+    /// Puts back the content that [`with_image`](Self::with_image) gave, or makes it that of another image.
     ///
     /// # Errors
     /// [`Error::OutOfBounds`] when the image is larger than the memory. After any other error the
     /// content is undefined.
     pub(crate) fn reset(&mut self, image: &MemoryImage) -> Result<(), Error> {
         self.check_fits(image)?;
-        self.mapping.map_zeros(image.len())?;
-        self.mapping.map_file(image.file())
+        if self.image.is(image) {
+            return self.put_back();
+        }
+        self.mapping.map_zeros(0, self.len())?;
+        self.map(image)
+    }
+
+    /// Makes every page what it is in the image. Pages that were ever written are copied back and stay this
+    /// block's own, ready to be written again: that is cheaper for everyone than to let the kernel take
+    /// them away and copy them once more.
+    fn put_back(&mut self) -> Result<(), Error> {
+        let written = platform::private_pages(self.mapping.bytes())?;
+        let total: usize = written.iter().map(ExactSizeIterator::len).sum();
+        let image = self.image.clone();
+        for range in written {
+            if total > MAX_COPIED && range.len() >= MIN_DISCARDED {
+                self.mapping.discard(range.start, range.len())?;
+                continue;
+            }
+            let bytes = self.mapping.bytes_mut();
+            let mut at = range.start;
+            for extent in image.parts(range.clone()) {
+                bytes[at..extent.start].fill(0);
+                bytes[extent.start..extent.end()].copy_from_slice(extent.bytes()?);
+                at = extent.end();
+            }
+            bytes[at..range.end].fill(0);
+        }
+        Ok(())
+    }
+
+    /// Makes a range what it is in the image that this memory was made with, by giving the host's pages back.
+    /// The hypervisor forgets that it has mapped them: with [`reset_memory`](crate::Vm::reset_memory), this
+    /// is how page-table entries that the host has taken away from the guest take effect.
+    ///
+    /// The range is widened to whole pages.
+    ///
+    /// # Errors
+    /// [`Error::OutOfBounds`], [`Error::Host`].
+    pub fn discard(&mut self, range: Range<u64>) -> Result<(), Error> {
+        let range = self.check(range)?;
+        let start = range.start / PAGE_SIZE * PAGE_SIZE;
+        // The block is whole pages, so that this stays within it.
+        self.mapping.discard(start, range.end.next_multiple_of(PAGE_SIZE) - start)
+    }
+
+    /// The image that it was made with, or last [reset](crate::Vm::reset_memory) to.
+    pub fn image(&self) -> &MemoryImage {
+        &self.image
     }
 
     fn check_fits(&self, image: &MemoryImage) -> Result<(), Error> {
@@ -145,7 +258,8 @@ impl GuestMemory {
     /// # Errors
     /// [`Error::Host`] when the kernel does not tell.
     pub fn resident_pages(&self) -> Result<u64, Error> {
-        platform::private_pages(self.mapping.bytes().as_ptr_range())
+        let pages = platform::private_pages(self.mapping.bytes())?;
+        Ok(pages.iter().map(|range| (range.len() / PAGE_SIZE) as u64).sum())
     }
 
     /// The host's address of the block, for a backend that hands it to its hypervisor.

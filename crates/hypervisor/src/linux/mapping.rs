@@ -75,45 +75,84 @@ impl Mapping {
         unsafe { slice::from_raw_parts_mut(self.base.as_ptr(), self.len) }
     }
 
-    /// Puts a private copy of `file` at the start of the block; what is after it stays.
+    /// Puts a private copy of `len` bytes of `file`, from `offset` on, at `start`. All are multiples of the page
+    /// size.
     ///
     /// # Panics
-    /// When the file is larger than the block.
-    pub(crate) fn map_file(&mut self, file: &SealedFile) -> Result<(), Error> {
-        assert!(file.len() <= self.len, "a file of {} bytes over {}", file.len(), self.len);
-        if file.len() == 0 {
-            return Ok(());
-        }
+    /// When they are not within the file, or do not fit into the block.
+    pub(crate) fn map_file(
+        &mut self,
+        start: usize,
+        len: usize,
+        file: &SealedFile,
+        offset: usize,
+    ) -> Result<(), Error> {
         // The file's content and size are sealed, so that pages not yet copied cannot change, and
         // none of them can go away.
-        self.replace(0, file.len(), 0, file.file().as_raw_fd())
+        assert!(offset.checked_add(len).is_some_and(|end| end <= file.len()));
+        self.replace(start, len, 0, file.file().as_raw_fd(), offset)
     }
 
-    /// Makes everything from byte `start` on zeros; `start` is a multiple of the page size.
+    /// Makes `len` bytes at `start` zeros; both are multiples of the page size.
     ///
     /// # Panics
-    /// When `start` is beyond the block.
-    pub(crate) fn map_zeros(&mut self, start: usize) -> Result<(), Error> {
-        assert!(start <= self.len && start.is_multiple_of(PAGE_SIZE));
-        if start == self.len {
-            return Ok(());
-        }
-        self.replace(start, self.len - start, libc::MAP_ANONYMOUS, -1)
+    /// When they are not within the block.
+    pub(crate) fn map_zeros(&mut self, start: usize, len: usize) -> Result<(), Error> {
+        self.replace(start, len, libc::MAP_ANONYMOUS, -1, 0)
     }
 
-    /// Replaces `len` bytes at `start`, which are within the block, by a fresh private mapping.
-    fn replace(&mut self, start: usize, len: usize, flags: i32, fd: i32) -> Result<(), Error> {
+    /// Replaces `len` bytes at `start` by a fresh private mapping.
+    fn replace(
+        &mut self,
+        start: usize,
+        len: usize,
+        flags: i32,
+        fd: i32,
+        offset: usize,
+    ) -> Result<(), Error> {
+        self.check(start, len);
+        if len == 0 {
+            return Ok(());
+        }
+        let out_of_memory = |source| Error::OutOfMemory { bytes: len, source };
+        let offset = libc::off_t::try_from(offset)
+            .map_err(|_| out_of_memory(io::ErrorKind::OutOfMemory.into()))?;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = flags | libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_FIXED;
-        // SAFETY: `start` and `len` are within the block (both callers check), which is ours, and
-        // which `&mut self` keeps anyone from borrowing. The result is mapped just as `bytes` needs.
+        // SAFETY: `start` and `len` are within the block (`check`), which is ours, and which `&mut self`
+        // keeps anyone from borrowing. The result is mapped just as `bytes` needs: of a file, no more
+        // than it has (`map_file`).
         let result = unsafe {
-            libc::mmap(self.base.as_ptr().add(start).cast(), len, protection, flags, fd, 0)
+            libc::mmap(self.base.as_ptr().add(start).cast(), len, protection, flags, fd, offset)
         };
         if result == libc::MAP_FAILED {
-            return Err(Error::OutOfMemory { bytes: len, source: io::Error::last_os_error() });
+            return Err(out_of_memory(io::Error::last_os_error()));
         }
         Ok(())
+    }
+
+    /// Gives the process's own copies of `len` bytes at `start` back to the kernel: what is mapped there
+    /// shows again, a file's content or zeros. Both are multiples of the page size.
+    ///
+    /// # Panics
+    /// When they are not within the block.
+    pub(crate) fn discard(&mut self, start: usize, len: usize) -> Result<(), Error> {
+        self.check(start, len);
+        // SAFETY: within the block (`check`), which `&mut self` keeps anyone from borrowing; it stays mapped,
+        // privately, so that it is readable as before, with other content.
+        let result = unsafe {
+            libc::madvise(self.base.as_ptr().add(start).cast(), len, libc::MADV_DONTNEED)
+        };
+        if result != 0 {
+            return Err(Error::last_os_error("madvise(MADV_DONTNEED)"));
+        }
+        Ok(())
+    }
+
+    fn check(&self, start: usize, len: usize) {
+        let whole = start.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE);
+        let within = start.checked_add(len).is_some_and(|end| end <= self.len);
+        assert!(whole && within, "{len} bytes at {start} of a block of {}", self.len);
     }
 }
 

@@ -1,22 +1,44 @@
 //! Which pages of an address range this process has to itself.
 
-use std::{fs::File, io, ops::Range, os::fd::AsRawFd, os::unix::fs::FileExt};
+use std::{fs::File, io, ops::Range, os::fd::AsRawFd, os::unix::fs::FileExt, sync::OnceLock};
 
 use crate::{Error, PAGE_SIZE};
 
-/// Pages in `range`, whose ends are multiples of the page size, that are private to this process and
-/// in memory or swapped out.
-pub(crate) fn private_pages(range: Range<*const u8>) -> Result<u64, Error> {
-    let call = "open(/proc/self/pagemap)";
-    let pagemap =
-        File::open("/proc/self/pagemap").map_err(|source| Error::Host { call, source })?;
-    let range = range.start as u64..range.end as u64;
-    match scan(&pagemap, range.clone()) {
+/// Pages of `block`, which begins at a page, that are private to this process and in memory or swapped
+/// out: ranges of bytes within it, in order, with something else between any two.
+pub(crate) fn private_pages(block: &[u8]) -> Result<Vec<Range<usize>>, Error> {
+    let start = block.as_ptr().addr() as u64;
+    let range = start..start + block.len() as u64;
+    let mut pages = Vec::new();
+    // What is not in the block the kernel does not report.
+    let mut found = |region: Range<u64>| {
+        let region = (region.start - start) as usize..(region.end - start) as usize;
+        match pages.last_mut() {
+            Some(Range { end, .. }) if *end == region.start => *end = region.end,
+            _ => pages.push(region),
+        }
+    };
+    let pagemap = pagemap()?;
+    match scan(pagemap, range.clone(), &mut found) {
         // Linux before 6.7.
-        Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => read(&pagemap, range)
-            .map_err(|source| Error::Host { call: "read(/proc/self/pagemap)", source }),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => {
+            read(pagemap, range, &mut found)
+                .map_err(|source| Error::Host { call: "read(/proc/self/pagemap)", source })
+        }
         result => result.map_err(|source| Error::Host { call: "ioctl(PAGEMAP_SCAN)", source }),
+    }?;
+    Ok(pages)
+}
+
+/// The file that tells; opened once.
+fn pagemap() -> Result<&'static File, Error> {
+    static PAGEMAP: OnceLock<File> = OnceLock::new();
+    if let Some(file) = PAGEMAP.get() {
+        return Ok(file);
     }
+    let call = "open(/proc/self/pagemap)";
+    let file = File::open("/proc/self/pagemap").map_err(|source| Error::Host { call, source })?;
+    Ok(PAGEMAP.get_or_init(|| file))
 }
 
 /// `struct pm_scan_arg` of `linux/fs.h`.
@@ -54,9 +76,8 @@ const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
 const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
-fn scan(pagemap: &File, range: Range<u64>) -> io::Result<u64> {
+fn scan(pagemap: &File, range: Range<u64>, found: &mut impl FnMut(Range<u64>)) -> io::Result<()> {
     let mut regions = [PageRegion::default(); 256];
-    let mut pages = 0;
     let mut start = range.start;
     while start < range.end {
         let mut arg = PmScanArg {
@@ -75,13 +96,13 @@ fn scan(pagemap: &File, range: Range<u64>) -> io::Result<u64> {
         // writes at most `vec_len` regions to `regions`. Both outlive the call.
         let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        pages += regions[..count].iter().map(|r| (r.end - r.start) / PAGE_SIZE as u64).sum::<u64>();
+        regions[..count].iter().for_each(|region| found(region.start..region.end));
         if arg.walk_end <= start {
             return Err(io::Error::other("the scan does not get ahead"));
         }
         start = arg.walk_end;
     }
-    Ok(pages)
+    Ok(())
 }
 
 const ENTRY_PRESENT: u64 = 1 << 63;
@@ -90,20 +111,24 @@ const ENTRY_FILE: u64 = 1 << 61;
 /// Mapped here only; not set for the shared page of zeros.
 const ENTRY_EXCLUSIVE: u64 = 1 << 56;
 
-fn read(pagemap: &File, range: Range<u64>) -> io::Result<u64> {
+fn read(pagemap: &File, range: Range<u64>, found: &mut impl FnMut(Range<u64>)) -> io::Result<()> {
+    const PAGE: u64 = PAGE_SIZE as u64;
     let mut buffer = [0; 4096];
-    let mut pages = 0;
-    let entry_at = |address: u64| address / PAGE_SIZE as u64 * 8;
+    let entry_at = |address: u64| address / PAGE * 8;
     let (mut at, end) = (entry_at(range.start), entry_at(range.end));
     while at < end {
         let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
         pagemap.read_exact_at(&mut buffer[..want], at)?;
         let (entries, _) = buffer[..want].as_chunks::<8>();
-        let entries = entries.iter().map(|entry| u64::from_le_bytes(*entry));
-        pages += entries.filter(|entry| is_private(*entry)).count() as u64;
+        for (n, entry) in entries.iter().enumerate() {
+            if is_private(u64::from_le_bytes(*entry)) {
+                let page = (at / 8 + n as u64) * PAGE;
+                found(page..page + PAGE);
+            }
+        }
         at += want as u64;
     }
-    Ok(pages)
+    Ok(())
 }
 
 fn is_private(entry: u64) -> bool {
@@ -113,38 +138,51 @@ fn is_private(entry: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
-    use super::{private_pages, read};
+    use super::{pagemap, private_pages, read};
     use crate::{GuestMemory, MemoryImage, PAGE_SIZE};
 
+    /// Pages from either source, which must agree.
+    fn pages(memory: &GuestMemory) -> Vec<usize> {
+        let block = memory.slice(0..memory.len() as u64).unwrap();
+        let start = block.as_ptr().addr();
+        let mut from_entries = Vec::new();
+        let range = start as u64..(start + block.len()) as u64;
+        let page = |at: usize| at / PAGE_SIZE;
+        let mut found = |region: std::ops::Range<u64>| {
+            from_entries.push(page(region.start as usize - start));
+        };
+        read(pagemap().unwrap(), range, &mut found).unwrap();
+        let scanned = private_pages(block).unwrap();
+        assert!(scanned.windows(2).all(|pair| pair[0].end < pair[1].start), "{scanned:?}");
+        let scanned: Vec<_> =
+            scanned.into_iter().flat_map(|range| page(range.start)..page(range.end)).collect();
+        assert_eq!(scanned, from_entries);
+        scanned
+    }
+
     #[test]
-    fn only_written_pages_count() {
+    fn only_written_pages_are_private() {
         let image = MemoryImage::new(&[7; 8 * PAGE_SIZE]).unwrap();
         let mut memory = GuestMemory::with_image(&image, 64 << 20).unwrap();
-        let count = |memory: &GuestMemory| {
-            let range = memory.slice(0..memory.len() as u64).unwrap().as_ptr_range();
-            let pagemap = File::open("/proc/self/pagemap").unwrap();
-            let from_entries = read(&pagemap, range.start as u64..range.end as u64).unwrap();
-            let scanned = private_pages(range).unwrap();
-            assert_eq!(scanned, from_entries);
-            scanned
-        };
-        assert_eq!(count(&memory), 0);
+        assert_eq!(pages(&memory), [0; 0]);
 
         // Reading shares: the image's page, and the kernel's page of zeros.
         assert_eq!(memory.read_u64(0).unwrap(), 0x0707_0707_0707_0707);
         assert_eq!(memory.read_u64(32 << 20).unwrap(), 0);
-        assert_eq!(count(&memory), 0);
+        assert_eq!(pages(&memory), [0; 0]);
 
         memory.write_u64(PAGE_SIZE as u64, 1).unwrap();
-        assert_eq!(count(&memory), 1);
+        memory.write_u64(2 * PAGE_SIZE as u64, 1).unwrap();
+        assert_eq!(pages(&memory), [1, 2]);
+        // More than one call's worth of regions.
         for page in 0..600 {
             memory.write_u64((16 << 20) + page * 2 * PAGE_SIZE as u64, 1).unwrap();
         }
         // Where the host backs memory with huge pages, a written page brings its neighbours along.
-        let written = count(&memory);
-        assert!((601..=1 + 3 * 512).contains(&written), "{written}");
-        assert_eq!(memory.resident_pages().unwrap(), written);
+        let written = pages(&memory);
+        assert!((602..=2 + 4 * 512).contains(&written.len()), "{}", written.len());
+        let every = |page| written.binary_search(&page).is_ok();
+        assert!((0..600).all(|n| every((16 << 20) / PAGE_SIZE + 2 * n)));
+        assert_eq!(memory.resident_pages().unwrap(), written.len() as u64);
     }
 }

@@ -4,6 +4,10 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::{AsRawFd, FromRawFd},
+    ptr,
+    ptr::NonNull,
+    slice,
+    sync::OnceLock,
 };
 
 use crate::{Error, PAGE_SIZE};
@@ -12,21 +16,37 @@ use crate::{Error, PAGE_SIZE};
 pub(crate) struct SealedFile {
     file: File,
     len: usize,
+    /// The file mapped for reading, once somebody has asked for its bytes.
+    view: OnceLock<View>,
 }
 
 impl SealedFile {
-    /// A file of these bytes and zeros up to a whole number of pages.
-    pub(crate) fn new(bytes: &[u8]) -> Result<Self, Error> {
-        let out_of_memory = |source| Error::OutOfMemory { bytes: bytes.len(), source };
-        let len = bytes
-            .len()
-            .checked_next_multiple_of(PAGE_SIZE)
-            .ok_or_else(|| out_of_memory(io::ErrorKind::OutOfMemory.into()))?;
+    /// A file of these bytes, one part after the other, and zeros up to a whole number of pages.
+    pub(crate) fn new<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
         let mut file = create()?;
-        file.set_len(len as u64).map_err(out_of_memory)?;
-        file.write_all(bytes).map_err(out_of_memory)?;
+        let mut written = 0_usize;
+        let out_of_memory = |bytes| move |source| Error::OutOfMemory { bytes, source };
+        for part in parts {
+            file.write_all(part).map_err(out_of_memory(part.len()))?;
+            // Slices of one address space, but they may overlap.
+            written = written.saturating_add(part.len());
+        }
+        let len = written
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or_else(|| out_of_memory(written)(io::ErrorKind::OutOfMemory.into()))?;
+        file.set_len(len as u64).map_err(out_of_memory(len))?;
         seal(&file)?;
-        Ok(SealedFile { file, len })
+        Ok(SealedFile { file, len, view: OnceLock::new() })
+    }
+
+    /// Its content. Mapped at the first call, for as long as the file lives.
+    pub(crate) fn bytes(&self) -> Result<&[u8], Error> {
+        if let Some(view) = self.view.get() {
+            return Ok(view.bytes());
+        }
+        let view = View::new(&self.file, self.len)?;
+        // Another thread may have been faster; then this one's goes.
+        Ok(self.view.get_or_init(|| view).bytes())
     }
 
     /// Its size in bytes: a multiple of the page size.
@@ -37,6 +57,59 @@ impl SealedFile {
     /// The file, to map it.
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+}
+
+/// All of a sealed file, mapped for reading.
+struct View {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: it owns a mapping that is only ever read, of a file that nobody can write to.
+unsafe impl Send for View {}
+// SAFETY: as above.
+unsafe impl Sync for View {}
+
+impl View {
+    /// `file` is sealed and has `len` bytes, a multiple of the page size.
+    fn new(file: &File, len: usize) -> Result<Self, Error> {
+        if len == 0 {
+            return Ok(View { start: NonNull::dangling(), len });
+        }
+        // Private, since Linux before 6.7 shares no mapping of a file that is sealed against writing; the
+        // pages are the file's all the same.
+        // SAFETY: a new mapping at a place that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                len,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(Error::OutOfMemory { bytes: len, source: io::Error::last_os_error() });
+        }
+        let start = NonNull::new(start.cast()).expect("a mapping is not at address 0");
+        Ok(View { start, len })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: `len` bytes are mapped readable until `drop`, or it is an empty slice. The seals keep
+        // everybody from writing to them and from taking them away.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        if self.len != 0 {
+            // SAFETY: the whole mapping that `new` made, which nobody can borrow any more.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+        }
     }
 }
 
@@ -72,7 +145,7 @@ mod tests {
 
     #[test]
     fn content_and_size_are_sealed() {
-        let sealed = SealedFile::new(b"immutable").unwrap();
+        let sealed = SealedFile::new([&b"immutable"[..]]).unwrap();
         let mut file = sealed.file().try_clone().unwrap();
         let denied = std::io::ErrorKind::PermissionDenied;
         assert_eq!(file.write(b"x").unwrap_err().kind(), denied);
@@ -89,9 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn its_bytes_are_its_parts_and_zeros() {
+        let sealed = SealedFile::new([&b"one, "[..], b"", b"two"]).unwrap();
+        let bytes = sealed.bytes().unwrap();
+        assert_eq!((&bytes[..8], bytes.len()), (&b"one, two"[..], 4096));
+        assert!(bytes[8..].iter().all(|byte| *byte == 0));
+        assert!(SealedFile::new([]).unwrap().bytes().unwrap().is_empty());
+    }
+
+    #[test]
     fn size_is_rounded_up_to_pages() {
         for (bytes, len) in [(0, 0), (1, 4096), (4096, 4096), (4097, 8192)] {
-            assert_eq!(SealedFile::new(&vec![1; bytes]).unwrap().len(), len);
+            assert_eq!(SealedFile::new([&vec![1; bytes][..]]).unwrap().len(), len);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the guest and the host see of memory.
 
-use sandgrain_hypervisor::{Error, GuestMemory, MemoryImage, PAGE_SIZE};
+use sandgrain_hypervisor::{Error, GuestMemory, MemoryImage, PAGE_SIZE, Vm};
 
 use crate::machine::*;
 
@@ -55,8 +55,8 @@ fn reset_is_seen_by_the_guest() {
     }
 }
 
-#[test]
-fn reset_takes_grown_memory_away() {
+/// Maps a page for the guest and takes it away again, three times; `touch` writes to it or not.
+fn grow_and_reset(touch: impl Fn(&mut dyn Vm)) {
     // The host maps a page for the guest, as it does when a linear memory grows.
     let code = [load(UNMAPPED), OUT.to_vec()].concat();
     let image = MemoryImage::new(&content(&code)).unwrap();
@@ -65,15 +65,63 @@ fn reset_takes_grown_memory_away() {
     for _ in 0..3 {
         let entry = PAGE_TABLE + (UNMAPPED >> 12) * 8;
         vm.memory_mut().write_u64(entry, UNMAPPED | USER_PAGE | WRITABLE | NO_EXECUTE).unwrap();
-        vm.memory_mut().write_u32(UNMAPPED, 0x77).unwrap();
-        assert_eq!(run_to_port(&mut *vm), 0x77);
+        touch(&mut *vm);
 
+        vm.memory_mut().discard(UNMAPPED..UNMAPPED + PAGE_SIZE as u64).unwrap();
         vm.reset_memory(&image).unwrap();
         vm.restore(&start).unwrap();
         assert_eq!(run_to_exception(&mut *vm), (14, 0x4));
         vm.reset_memory(&image).unwrap();
         vm.restore(&start).unwrap();
     }
+}
+
+#[test]
+fn reset_takes_grown_memory_away() {
+    grow_and_reset(|vm| {
+        vm.memory_mut().write_u32(UNMAPPED, 0x77).unwrap();
+        assert_eq!(run_to_port(vm), 0x77);
+    });
+}
+
+#[test]
+fn reset_takes_grown_memory_away_that_was_only_read() {
+    grow_and_reset(|vm| assert_eq!(run_to_port(vm), 0));
+}
+
+#[test]
+fn another_image_takes_the_place_of_the_first() {
+    let code = |value: u8| [&[0xb0, value][..], &OUT].concat();
+    let images = [5, 6].map(|value| MemoryImage::new(&content(&code(value))).unwrap());
+    let mut vm = start_image(Ring::User, &images[0]);
+    let start = vm.save().unwrap();
+    for (image, value) in [(0, 5), (1, 6), (1, 6), (0, 5), (1, 6)] {
+        vm.reset_memory(&images[image]).unwrap();
+        vm.restore(&start).unwrap();
+        assert_eq!(run_to_port(&mut *vm), value);
+    }
+}
+
+#[test]
+fn a_vm_goes_on_where_another_was_captured() {
+    // mov eax, [DATA]; inc eax; mov [DATA], eax; out; and back to the start
+    let code = [load(DATA), vec![0xff, 0xc0], store(DATA), OUT.to_vec()].concat();
+    let code = [&code[..], &[0xeb, (-(code.len() as i8) - 2) as u8]].concat();
+    let mut vm = start_image(Ring::User, &MemoryImage::new(&content(&code)).unwrap());
+    assert_eq!((run_to_port(&mut *vm), run_to_port(&mut *vm)), (1, 2));
+    let (state, image) = (vm.save().unwrap(), vm.memory().capture().unwrap());
+    for _ in 0..2 {
+        let memory = GuestMemory::with_image(&image, MEMORY).unwrap();
+        let mut other = hypervisor().create_vm(memory).unwrap();
+        other.restore(&state).unwrap();
+        for value in 3..6 {
+            assert_eq!(run_to_port(&mut *other), value);
+        }
+        other.reset_memory(&image).unwrap();
+        other.restore(&state).unwrap();
+        assert_eq!(run_to_port(&mut *other), 3);
+    }
+    assert_eq!(run_to_port(&mut *vm), 3);
 }
 
 #[test]
