@@ -1,8 +1,13 @@
 //! The engine: a hypervisor, a compiler, and what all sandboxes share.
 
 use crate::error::{Error, Result};
+use crate::guest::{Booted, Guest, GuestImage};
+use crate::limits::Limits;
 use crate::machine::base::Base;
+#[cfg(any(test, fuzzing))]
+use crate::machine::plan::Plan;
 use crate::stop::Watchdog;
+use sandgrain_abi::types::ModuleInfo;
 use sandgrain_compile::{Cache, Compiler, Settings};
 use sandgrain_hypervisor::Hypervisor;
 use sandgrain_hypervisor::kvm::{Kvm, KvmOptions};
@@ -26,9 +31,53 @@ pub(crate) struct Inner {
 /// What guests run on.
 pub(crate) enum Platform {
     /// Virtual machines.
-    Vm { hypervisor: Box<dyn Hypervisor>, base: Box<Base> },
+    Vm(Box<Virtual>),
     /// This process, without a wall.
     Process { engine: wasmtime::Engine },
+}
+
+/// What virtual machines are made with.
+pub(crate) struct Virtual {
+    pub(crate) hypervisor: Box<dyn Hypervisor>,
+    pub(crate) base: Base,
+    booted: Booted,
+    /// The names by which the engine in the guest asks for CPU features.
+    features: Vec<String>,
+}
+
+impl Virtual {
+    pub(crate) fn new(hypervisor: Box<dyn Hypervisor>) -> Result<Self> {
+        // The compiler has other names for some of them.
+        let features = hypervisor.cpu_features().names().into_iter().map(|name| match name {
+            "sse41" => "sse4.1".to_owned(),
+            "sse42" => "sse4.2".to_owned(),
+            other => other.to_owned(),
+        });
+        let features = features.collect();
+        Ok(Self { hypervisor, base: Base::new()?, booted: Booted::default(), features })
+    }
+
+    /// A guest with the runtime in it that has not run yet, with room for these modules.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn unstarted(
+        &self,
+        limits: &Limits,
+        modules: &[(&ModuleInfo, u64)],
+    ) -> Result<Guest> {
+        let plan = Plan::new(&self.base, limits)?.with_modules(limits, modules)?;
+        Guest::boot(&*self.hypervisor, &self.base, limits, plan, self.features.clone())
+    }
+
+    /// A guest that waits for its first command, without any room for modules.
+    fn started(&self, limits: &Limits) -> Result<GuestImage> {
+        self.booted.get(&*self.hypervisor, &self.base, limits, self.features.clone())
+    }
+
+    /// A guest that waits for its first command, with room for modules with code of these sizes.
+    pub(crate) fn guest(&self, limits: &Limits, modules: &[(&ModuleInfo, u64)]) -> Result<Guest> {
+        let image = self.started(limits)?.with_modules(limits, modules)?;
+        Guest::from_image(&*self.hypervisor, &image)
+    }
 }
 
 impl Engine {
@@ -50,6 +99,21 @@ impl Engine {
     #[must_use]
     pub fn cpu_features(&self) -> &[String] {
         self.inner.compiler.cpu_features()
+    }
+
+    /// A guest without modules, as all with these limits begin.
+    pub(crate) fn started(&self, limits: &Limits) -> Result<GuestImage> {
+        self.virtual_machines()?.started(limits)
+    }
+
+    /// What virtual machines are made with.
+    pub(crate) fn virtual_machines(&self) -> Result<&Virtual> {
+        match &self.inner.platform {
+            Platform::Vm(platform) => Ok(platform),
+            Platform::Process { .. } => {
+                Err(Error::BadCall("this engine runs guests without VMs".to_owned()))
+            }
+        }
     }
 
     /// Whether guests run without a VM, which was asked for by name.
@@ -148,7 +212,7 @@ impl EngineBuilder {
             let hypervisor = self.open().map_err(|error| Error::NoHypervisor(error.to_string()))?;
             let names = hypervisor.cpu_features().names();
             let features = names.into_iter().map(str::to_owned).collect();
-            (Platform::Vm { hypervisor, base: Box::new(Base::new()?) }, features)
+            (Platform::Vm(Box::new(Virtual::new(hypervisor)?)), features)
         };
         let compiler = Compiler::new(&Settings { cpu_features: features })?;
         let cache = match self.cache {

@@ -64,6 +64,9 @@ pub enum Error {
     /// What WASI was granted cannot be given: correct the grant.
     #[error("{0}")]
     Grant(#[source] sandgrain_wasi::Error),
+    /// A snapshot cannot be taken, saved, loaded or used: the text says why, and what to do.
+    #[error("{0}")]
+    Snapshot(String),
     /// The guest broke: a defect of the runtime, or an attack. Ends the sandbox; report it.
     #[error("the guest failed: {0}; try: reporting this with the module that caused it")]
     Guest(String),
@@ -100,6 +103,7 @@ impl Error {
             Self::Interrupted => "interrupted",
             Self::HostFunction { .. } => "host-function",
             Self::Grant(_) => "grant",
+            Self::Snapshot(_) => "snapshot",
             Self::Guest(_) => "guest",
             Self::Ended(_) => "ended",
             Self::Host(_) => "host",

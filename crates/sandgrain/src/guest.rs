@@ -13,15 +13,42 @@ use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
 use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, Request};
-use sandgrain_abi::types::ModuleInfo;
 use sandgrain_abi::{Encode, Value};
 use sandgrain_compile::Artifact;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
 use std::ops::Range;
 use std::time::Instant;
 
+mod booted;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod image;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use booted::Booted;
+pub(crate) use image::GuestImage;
+
 /// The largest request that is taken from a guest, in bytes.
 const MAX_REQUEST: u64 = 1 << 20;
+
+/// What the host tells a runtime that starts.
+fn boot_message(limits: &Limits, plan: &Plan, cpu_features: Vec<String>) -> Boot {
+    Boot {
+        version: sandgrain_abi::VERSION,
+        heap_size: plan.heap.end - plan.heap.start,
+        stack_size: plan.stack.end - plan.stack.start,
+        wasm_stack: limits.stack,
+        max_tables: limits.tables,
+        max_table_elements: limits.table_elements,
+        max_instances: limits.instances,
+        // How many there are really is up to the modules, of which the runtime has none yet. The host
+        // counts when it is asked for one.
+        max_memories: layout::MEMORIES_MAX,
+        max_memory: limits.memory,
+        cpu_features,
+    }
+}
 
 /// A guest.
 pub(crate) struct Guest {
@@ -42,41 +69,26 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Makes a machine for these modules; nothing runs yet.
-    pub(crate) fn new(
+    /// Makes a machine with the runtime in it; nothing runs yet.
+    pub(crate) fn boot(
         hypervisor: &dyn Hypervisor,
         base: &Base,
         limits: &Limits,
-        modules: &[(&ModuleInfo, u64)],
+        plan: Plan,
         cpu_features: Vec<String>,
     ) -> Result<Self> {
-        let plan = Plan::new(base, limits, modules)?;
         let hv = |error| Error::hypervisor(&error);
-        let len =
-            usize::try_from(plan.len()).map_err(|_| Error::Host("memory too large".into()))?;
-        let mut memory = GuestMemory::with_image(&base.image, len).map_err(hv)?;
+        let mut memory = GuestMemory::with_image(&base.image, plan.memory_len()?).map_err(hv)?;
         let mut space = base.space.clone();
-        space.extend(plan.tables.end);
+        space.go_on_at(plan.tables.start, plan.tables.end);
         let stack = plan.stack.end - plan.stack.start;
         let bottom = layout::STACK_TOP - stack;
         space.map(&mut memory, bottom, plan.stack.start, stack, Access::ReadWrite)?;
         let heap = plan.heap.end - plan.heap.start;
         space.map(&mut memory, layout::HEAP, plan.heap.start, heap, Access::ReadWrite)?;
 
-        let boot = Boot {
-            version: sandgrain_abi::VERSION,
-            heap_size: heap,
-            stack_size: stack,
-            wasm_stack: limits.stack,
-            max_tables: limits.tables,
-            max_table_elements: limits.table_elements,
-            max_instances: limits.instances,
-            max_memories: plan.max_memories,
-            max_memory: limits.memory,
-            cpu_features,
-        };
         let mut buffer = Vec::new();
-        boot.encode_to(&mut buffer);
+        boot_message(limits, &plan, cpu_features).encode_to(&mut buffer);
         memory.write(base::MAILBOX + layout::MAILBOX_HEADER, &buffer).map_err(hv)?;
 
         let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
@@ -86,6 +98,7 @@ impl Guest {
         let rsp = layout::STACK_TOP - 64;
         vm.set_registers(&Registers { rip: base.program.entry, rsp, ..Default::default() })
             .map_err(hv)?;
+        space.go_on_at(plan.module_tables.start, plan.module_tables.end);
         Ok(Self {
             memories: Memories::new(&plan, limits.memory),
             vm,
@@ -355,9 +368,12 @@ impl Machine for Guest {
         let pages = self.vm.memory().resident_pages();
         pages.map(Some).map_err(|error| Error::hypervisor(&error))
     }
-}
 
-#[cfg(fuzzing)]
-pub mod fuzzing;
-#[cfg(test)]
-mod tests;
+    fn capture(&self) -> Result<Option<GuestImage>> {
+        Guest::capture(self).map(Some)
+    }
+
+    fn reset(&mut self, image: &GuestImage) -> Result<bool> {
+        Guest::reset(self, image)
+    }
+}

@@ -10,8 +10,8 @@ use sandgrain_wasi::{Cancel, Function, Reply, ValueType, Wasi};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-/// Host functions above this number are WASI's.
-const WASI: u32 = 1 << 24;
+/// Host functions from this number on are WASI's.
+pub(crate) const WASI: u32 = 1 << 24;
 
 /// What answers a guest's calls.
 #[derive(Default)]

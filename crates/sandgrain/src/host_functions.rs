@@ -1,10 +1,10 @@
 //! Host functions: what a guest may call of the host.
 
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, ImportError};
 use crate::typed::{WasmValue, WasmValues, func_type};
 use sandgrain_abi::types::FuncType;
 use sandgrain_abi::value::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 /// What a host function sees of the guest that called it.
@@ -149,6 +149,14 @@ fn arguments<P: WasmValues>(values: &[Value]) -> Result<P, BoxError> {
     P::from_values(values).ok_or_else(|| "called with arguments of other types".into())
 }
 
+/// A host function that a guest has been linked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostImport {
+    pub(crate) module: String,
+    pub(crate) name: String,
+    pub(crate) ty: FuncType,
+}
+
 /// One host function.
 pub(crate) struct HostFunction {
     pub(crate) ty: FuncType,
@@ -158,7 +166,8 @@ pub(crate) struct HostFunction {
 /// The host functions that a sandbox is given.
 #[derive(Default)]
 pub(crate) struct HostFunctions {
-    functions: Vec<(String, HostFunction)>,
+    /// By their numbers. There are gaps where a snapshot has numbers that its guest does not use.
+    functions: Vec<Option<(String, HostFunction)>>,
     numbers: HashMap<(String, String), usize>,
 }
 
@@ -166,14 +175,51 @@ impl HostFunctions {
     /// Adds one, in place of an earlier one of the same name.
     pub(crate) fn add(&mut self, module: &str, name: &str, ty: FuncType, call: Call) {
         let number = self.functions.len();
-        self.functions.push((format!("{module}.{name}"), HostFunction { ty, call }));
+        self.functions.push(Some((format!("{module}.{name}"), HostFunction { ty, call })));
         self.numbers.insert((module.to_owned(), name.to_owned()), number);
     }
 
     /// The number and type of one.
     pub(crate) fn find(&self, module: &str, name: &str) -> Option<(usize, &FuncType)> {
         let number = *self.numbers.get(&(module.to_owned(), name.to_owned()))?;
-        self.functions.get(number).map(|(_, function)| (number, &function.ty))
+        let (_, function) = self.functions.get(number)?.as_ref()?;
+        Some((number, &function.ty))
+    }
+
+    /// The same functions with those numbers that a guest knows them by; the others come after them.
+    ///
+    /// # Errors
+    /// All that are missing, or have other types.
+    pub(crate) fn numbered(
+        mut self,
+        wanted: &BTreeMap<u32, HostImport>,
+    ) -> Result<Self, Vec<ImportError>> {
+        let mut new = Self::default();
+        let mut missing = Vec::new();
+        for (number, import) in wanted {
+            let problem = match self.find(&import.module, &import.name) {
+                Some((at, ty)) if *ty == import.ty => {
+                    let number = *number as usize;
+                    new.functions.resize_with(number, || None);
+                    new.functions.push(self.functions[at].take());
+                    let name = (import.module.clone(), import.name.clone());
+                    self.numbers.remove(&name);
+                    new.numbers.insert(name, number);
+                    continue;
+                }
+                Some((_, ty)) => {
+                    format!("the snapshot's guest wants the type {}, this one is {ty}", import.ty)
+                }
+                None => "the snapshot's guest calls it; define it".to_owned(),
+            };
+            let import = Some((import.module.clone(), import.name.clone()));
+            missing.push(ImportError { import, problem });
+        }
+        for (name, at) in self.numbers {
+            new.numbers.insert(name, new.functions.len());
+            new.functions.push(self.functions[at].take());
+        }
+        if missing.is_empty() { Ok(new) } else { Err(missing) }
     }
 
     /// Calls one, with what the guest sent.
@@ -183,7 +229,7 @@ impl HostFunctions {
         caller: &mut Caller<'_>,
         args: &[Value],
     ) -> Result<Vec<Value>, Error> {
-        let Some((name, function)) = self.functions.get_mut(number) else {
+        let Some((name, function)) = self.functions.get_mut(number).and_then(Option::as_mut) else {
             return Err(Error::Guest(format!("it called host function {number}, never given")));
         };
         let span = tracing::trace_span!("host_function", name);
@@ -203,6 +249,6 @@ impl HostFunctions {
 
 impl fmt::Debug for HostFunctions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.functions.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.functions.iter().flatten().map(|(name, _)| name)).finish()
     }
 }

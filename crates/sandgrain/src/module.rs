@@ -21,15 +21,40 @@ struct Inner {
     code: Code,
     compile_time: Option<Duration>,
     cached: bool,
-    /// Where each export is in the list of them.
-    exports: HashMap<String, usize>,
+    interface: Arc<Interface>,
 }
 
 enum Code {
     /// For the VM.
     Artifact(Artifact),
     /// For this process.
-    Process { module: wasmtime::Module, info: ModuleInfo },
+    Process(wasmtime::Module),
+}
+
+/// What a module imports and exports: all that calling an instance of it takes.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    info: ModuleInfo,
+    /// Where each export is in the list of them.
+    exports: HashMap<String, usize>,
+}
+
+impl Interface {
+    pub(crate) fn new(info: ModuleInfo) -> Self {
+        let names = info.exports.iter().enumerate();
+        let exports = names.map(|(at, export)| (export.name.clone(), at)).collect();
+        Self { info, exports }
+    }
+
+    pub(crate) fn info(&self) -> &ModuleInfo {
+        &self.info
+    }
+
+    /// The type of an export.
+    pub(crate) fn export(&self, name: &str) -> Option<&ExternType> {
+        let at = *self.exports.get(name)?;
+        self.info.exports.get(at).map(|export| &export.ty)
+    }
 }
 
 impl Module {
@@ -42,7 +67,7 @@ impl Module {
         let _entered = span.enter();
         let started = Instant::now();
         let compiler = &engine.inner.compiler;
-        let (code, cached) = match &engine.inner.platform {
+        let (code, info, cached) = match &engine.inner.platform {
             Platform::Process { engine } => {
                 let info = compiler.check(wasm_or_wat)?;
                 let wasm = compiler.to_wasm(wasm_or_wat)?;
@@ -51,18 +76,22 @@ impl Module {
                         message: format!("{error:#}"),
                     })
                 })?;
-                (Code::Process { module, info }, false)
+                (Code::Process(module), info, false)
             }
-            Platform::Vm { .. } => match &engine.inner.cache {
-                Some(cache) => {
-                    let (artifact, outcome) = compiler.compile_cached(wasm_or_wat, cache)?;
-                    (Code::Artifact(artifact), outcome == CacheOutcome::Hit)
-                }
-                None => (Code::Artifact(compiler.compile(wasm_or_wat)?), false),
-            },
+            Platform::Vm(_) => {
+                let (artifact, cached) = match &engine.inner.cache {
+                    Some(cache) => {
+                        let (artifact, outcome) = compiler.compile_cached(wasm_or_wat, cache)?;
+                        (artifact, outcome == CacheOutcome::Hit)
+                    }
+                    None => (compiler.compile(wasm_or_wat)?, false),
+                };
+                let info = artifact.info().clone();
+                (Code::Artifact(artifact), info, cached)
+            }
         };
         let compile_time = (!cached).then(|| started.elapsed());
-        Ok(Self::with_code(engine, code, compile_time, cached))
+        Ok(Self::with_code(engine, code, info, compile_time, cached))
     }
 
     /// Takes a module that was compiled ahead of time, by [`Module::artifact_bytes`] or
@@ -79,7 +108,8 @@ impl Module {
             ));
         }
         let artifact = engine.inner.compiler.load(artifact)?;
-        Ok(Self::with_code(engine, Code::Artifact(artifact), None, false))
+        let info = artifact.info().clone();
+        Ok(Self::with_code(engine, Code::Artifact(artifact), info, None, false))
     }
 
     /// Reads a file: WebAssembly in the binary or the text format, or a module compiled ahead of time.
@@ -99,26 +129,23 @@ impl Module {
     fn with_code(
         engine: &Engine,
         code: Code,
+        info: ModuleInfo,
         compile_time: Option<Duration>,
         cached: bool,
     ) -> Self {
-        let info = match &code {
-            Code::Artifact(artifact) => artifact.info(),
-            Code::Process { info, .. } => info,
-        };
-        let names = info.exports.iter().enumerate();
-        let exports = names.map(|(at, export)| (export.name.clone(), at)).collect();
-        let inner = Arc::new(Inner { code, compile_time, cached, exports });
+        let interface = Arc::new(Interface::new(info));
+        let inner = Arc::new(Inner { code, compile_time, cached, interface });
         Self { engine: engine.clone(), inner }
     }
 
     /// What it imports, exports and defines.
     #[must_use]
     pub fn info(&self) -> &ModuleInfo {
-        match &self.inner.code {
-            Code::Artifact(artifact) => artifact.info(),
-            Code::Process { info, .. } => info,
-        }
+        self.inner.interface.info()
+    }
+
+    pub(crate) fn interface(&self) -> &Arc<Interface> {
+        &self.inner.interface
     }
 
     /// How long it took to compile, if it was compiled just now.
@@ -143,20 +170,19 @@ impl Module {
     pub(crate) fn artifact(&self) -> Option<&Artifact> {
         match &self.inner.code {
             Code::Artifact(artifact) => Some(artifact),
-            Code::Process { .. } => None,
+            Code::Process(_) => None,
         }
     }
 
     /// The type of an export.
     #[must_use]
     pub fn export(&self, name: &str) -> Option<&ExternType> {
-        let at = *self.inner.exports.get(name)?;
-        self.info().exports.get(at).map(|export| &export.ty)
+        self.inner.interface.export(name)
     }
 
     pub(crate) fn process_module(&self) -> Option<&wasmtime::Module> {
         match &self.inner.code {
-            Code::Process { module, .. } => Some(module),
+            Code::Process(module) => Some(module),
             Code::Artifact(_) => None,
         }
     }

@@ -2,6 +2,7 @@
 //! without the VM. To compare with, and for development where there is no hypervisor.
 
 use crate::error::{Error, Result};
+use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::machine::Machine;
@@ -105,6 +106,14 @@ impl Machine for Reference {
 
     fn resident_pages(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    fn capture(&self) -> Result<Option<GuestImage>> {
+        Ok(None)
+    }
+
+    fn reset(&mut self, _: &GuestImage) -> Result<bool> {
+        Ok(false)
     }
 }
 

@@ -3,17 +3,18 @@
 mod builder;
 mod check;
 mod link;
+mod renew;
 
 pub use builder::SandboxBuilder;
-#[cfg(test)]
-pub(crate) use builder::detectable;
 
 use crate::engine::Engine;
 use crate::error::{Error, ImportError, Result, Trap, printable};
 use crate::host::Host;
+use crate::host_functions::HostImport;
 use crate::limits::Limits;
 use crate::machine::Machine;
-use crate::module::Module;
+use crate::module::{Interface, Module};
+use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::stop::{Control, InterruptHandle};
 use crate::typed::WasmValues;
@@ -22,7 +23,7 @@ use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Fault, Outcome};
 use sandgrain_abi::types::{ExternType, FuncType};
 use sandgrain_wasi::Wasi;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,9 +40,13 @@ pub struct Sandbox {
     control: Arc<Control>,
     engine: Engine,
     limits: Limits,
-    instances: Vec<Module>,
+    instances: Vec<Arc<Interface>>,
     names: HashMap<String, Instance>,
     main: Instance,
+    /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
+    imports: BTreeMap<u32, HostImport>,
+    /// What it was made from, if that was a snapshot.
+    origin: Option<Snapshot>,
     /// Why no call is possible any more.
     ended: Option<String>,
     /// Whether a call is under way. Between calls: one was left by a panic of a host function.
@@ -62,7 +67,7 @@ impl Sandbox {
     /// Describes a sandbox.
     #[must_use]
     pub fn builder(module: &Module) -> SandboxBuilder {
-        SandboxBuilder::new(module)
+        SandboxBuilder::of_module(module)
     }
 
     /// Calls an exported function: `let sum: u32 = sandbox.call("add", (1u32, 2u32))?`.
@@ -133,10 +138,11 @@ impl Sandbox {
         let imports = self.link(module)?;
         self.check_alive()?;
         let (address, len) = self.machine.load(module)?;
+        self.note_imports(module, &imports);
         let command = Command::Instantiate { address, len, imports };
         match self.execute(&command)? {
             Outcome::Instantiated(number) if number as usize == self.instances.len() => {
-                self.instances.push(module.clone());
+                self.instances.push(Arc::clone(module.interface()));
                 Ok(Instance(number))
             }
             Outcome::Refused(problem) => {
@@ -247,9 +253,10 @@ impl Sandbox {
         self.host.wasi.as_ref().is_some_and(Wasi::is_created)
     }
 
-    fn module(&self, instance: Instance) -> Result<&Module> {
+    fn module(&self, instance: Instance) -> Result<&Interface> {
         self.instances
             .get(instance.0 as usize)
+            .map(|interface| &**interface)
             .ok_or_else(|| Error::BadCall("an instance of another sandbox".to_owned()))
     }
 

@@ -190,6 +190,11 @@ impl WasiConfig {
         self
     }
 
+    /// The names in the guest of the directories granted, in the order of their descriptors, from 3 on.
+    pub fn directory_names(&self) -> impl Iterator<Item = &str> {
+        self.preopens.iter().map(|preopen| preopen.guest.as_str())
+    }
+
     /// Checks that everything granted can be given, so that the first call will not fail for it.
     ///
     /// # Errors

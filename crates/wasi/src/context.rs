@@ -34,6 +34,10 @@ pub struct Wasi {
     streams: Streams,
     context: Option<WasiP1Ctx>,
     open_files: u32,
+    /// Whether descriptors that were there from the start have been closed or replaced.
+    moved_descriptors: bool,
+    /// Whether the guest was given random bytes.
+    gave_randomness: bool,
 }
 
 impl fmt::Debug for Wasi {
@@ -51,7 +55,41 @@ impl Wasi {
     /// find its errors early, use [`WasiConfig::check`].
     pub fn new(config: WasiConfig) -> Self {
         let streams = Streams::new(&config);
-        Self { config, streams, context: None, open_files: 0 }
+        Self {
+            config,
+            streams,
+            context: None,
+            open_files: 0,
+            moved_descriptors: false,
+            gave_randomness: false,
+        }
+    }
+
+    /// A WASI as this one was when it was new. A guest that is made what it was then goes on with it.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        Self::new(self.config.clone())
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &WasiConfig {
+        &self.config
+    }
+
+    /// Whether the guest has descriptors that a new WASI with the same configuration would not have:
+    /// files that it has opened, or streams and directories that it has closed or put in another's place.
+    pub fn has_open_files(&self) -> bool {
+        self.moved_descriptors || self.open_files > self.initial_descriptors()
+    }
+
+    /// Whether the guest was given random bytes. Two guests that go on from the same state would share
+    /// them.
+    pub fn has_given_randomness(&self) -> bool {
+        self.gave_randomness
+    }
+
+    fn initial_descriptors(&self) -> u32 {
+        3_u32.saturating_add(self.config.preopens.len() as u32)
     }
 
     /// The function with this name in the module [`MODULE`](crate::MODULE).
@@ -96,7 +134,7 @@ impl Wasi {
         if self.context.is_none() {
             self.context =
                 Some(build(&self.config, &self.streams, !self.config.cancellable_files)?);
-            self.open_files = 3_u32.saturating_add(self.config.preopens.len() as u32);
+            self.open_files = self.initial_descriptors();
         }
         let Some(context) = &mut self.context else { unreachable!("built above") };
         // The library's file threads come from the runtime that is current, else from one more of
@@ -121,7 +159,7 @@ impl Wasi {
         let returned = function.call(context, &mut memory, args, cancel)?;
         match returned {
             Ok(errno) => {
-                self.count_files(function, args, errno);
+                self.keep_books(function, args, errno);
                 Ok(Reply::Value(errno))
             }
             Err(error) => Err(Self::failure(error)),
@@ -158,19 +196,24 @@ impl Wasi {
         error.downcast().unwrap_or_else(|error| Error::Trap(format!("{error:#}")))
     }
 
-    /// Keeps the number of open descriptors, which the library does not tell.
-    fn count_files(&mut self, function: Function, args: &[u64], errno: i32) {
+    /// Keeps the number of open descriptors, which the library does not tell, and what else is asked about
+    /// later.
+    fn keep_books(&mut self, function: Function, args: &[u64], errno: i32) {
         if errno != 0 {
             return;
         }
+        let descriptor = |at: usize| args.get(at).map_or(0, |&fd| fd as u32);
         match function.name() {
+            "random_get" => self.gave_randomness = true,
             "path_open" => self.open_files = self.open_files.saturating_add(1),
-            "fd_close" => self.open_files = self.open_files.saturating_sub(1),
-            // The descriptor that is written over gets closed.
-            "fd_renumber"
-                if args.first().map(|&fd| fd as u32) != args.get(1).map(|&fd| fd as u32) =>
-            {
+            "fd_close" => {
                 self.open_files = self.open_files.saturating_sub(1);
+                self.moved_descriptors |= descriptor(0) < self.initial_descriptors();
+            }
+            // The descriptor that is written over gets closed.
+            "fd_renumber" if descriptor(0) != descriptor(1) => {
+                self.open_files = self.open_files.saturating_sub(1);
+                self.moved_descriptors = true;
             }
             _ => {}
         }

@@ -1,17 +1,17 @@
 //! The dispatcher of hypercalls without a guest that runs: what the fuzz target `hypercalls` drives.
 
 use super::Guest;
+use crate::engine::Virtual;
 use crate::error::{Error, Trap};
 use crate::host::Host;
 use crate::host_functions::{Caller, HostFunctions, IntoHostFunction};
 use crate::limits::Limits;
 use crate::machine::Machine;
-use crate::machine::base::{self, Base};
+use crate::machine::base;
 use sandgrain_abi::Encode;
 use sandgrain_abi::layout::{self, mailbox};
 use sandgrain_abi::message::{Fault, HostReply, Outcome, Request};
 use sandgrain_abi::types::{FuncType, MemoryType, ModuleInfo};
-use sandgrain_hypervisor::Hypervisor;
 use sandgrain_wasi::{Cancel, Wasi, WasiConfig};
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,7 @@ pub struct Hypercall {
 
 /// A guest that never runs, and the host behind it.
 pub struct Dispatcher {
-    hypervisor: Box<dyn Hypervisor>,
-    base: Base,
+    platform: Virtual,
     limits: Limits,
     info: ModuleInfo,
     /// The machine's own first pages: descriptors and the trap record.
@@ -63,8 +62,8 @@ impl Dispatcher {
         let info = ModuleInfo { memories: vec![memory; 2], ..ModuleInfo::default() };
         let limits =
             Limits::default().memory(1 << 20).heap(4 << 20).stdout(1 << 16).stderr(1 << 16);
-        let mut new =
-            Self { hypervisor, base: Base::new()?, limits, info, pages: Vec::new(), unused: None };
+        let platform = Virtual::new(hypervisor)?;
+        let mut new = Self { platform, limits, info, pages: Vec::new(), unused: None };
         let guest = new.guest();
         new.pages = first_pages(&guest).to_vec();
         new.unused = Some(guest);
@@ -105,9 +104,8 @@ impl Dispatcher {
     }
 
     fn guest(&self) -> Guest {
-        let modules = [(&self.info, 0)];
-        Guest::new(&*self.hypervisor, &self.base, &self.limits, &modules, Vec::new())
-            .expect("the host has room for another guest")
+        let guest = self.platform.unstarted(&self.limits, &[(&self.info, 0)]);
+        guest.expect("the host has room for another guest")
     }
 
     fn host(&self) -> Host {

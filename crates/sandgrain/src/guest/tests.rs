@@ -12,18 +12,19 @@ mod tables;
 mod vectors;
 
 use super::{Access, Guest};
-use crate::engine::{Engine, Platform};
+use crate::engine::{Engine, Platform, Virtual};
 use crate::error::Error;
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::machine::Machine;
-use crate::machine::base::{Base, RECORD};
+use crate::machine::base::RECORD;
 use crate::module::Module;
-use crate::sandbox::{Sandbox, detectable};
+use crate::sandbox::Sandbox;
 use sandgrain_abi::Value;
 use sandgrain_abi::layout::{self, PAGE_SIZE, record};
 use sandgrain_abi::message::{Command, Outcome};
-use sandgrain_hypervisor::{Hypervisor, Registers, VmExit};
+use sandgrain_abi::types::ModuleInfo;
+use sandgrain_hypervisor::{Registers, VmExit};
 use std::sync::OnceLock;
 
 /// A module with something of everything that the host maps: code, two memories, a table.
@@ -51,21 +52,22 @@ fn module() -> &'static Module {
     COMPILED.get_or_init(|| Module::new(engine(), MODULE.as_bytes()).expect("a module"))
 }
 
-fn platform() -> (&'static dyn Hypervisor, &'static Base) {
+fn platform() -> &'static Virtual {
     match &engine().inner.platform {
-        Platform::Vm { hypervisor, base } => (&**hypervisor, base),
+        Platform::Vm(platform) => platform,
         Platform::Process { .. } => unreachable!("the engine was made with a hypervisor"),
     }
 }
 
+/// The module and the bytes of its code.
+fn sized() -> (&'static ModuleInfo, u64) {
+    let code = module().artifact().expect("compiled for the VM").code();
+    (module().info(), code.len() as u64)
+}
+
 /// A guest that has not run yet.
 fn fresh() -> Guest {
-    let (hypervisor, base) = platform();
-    let module = module();
-    let code = module.artifact().expect("compiled for the VM").code().len() as u64;
-    let modules = [(module.info(), code)];
-    let features = detectable(engine().cpu_features());
-    Guest::new(hypervisor, base, &Limits::default(), &modules, features).expect("a guest")
+    platform().unstarted(&Limits::default(), &[sized()]).expect("a guest")
 }
 
 fn call(guest: &mut Guest, export: &str, args: Vec<Value>) -> Vec<Value> {
@@ -78,7 +80,7 @@ fn call(guest: &mut Guest, export: &str, args: Vec<Value>) -> Vec<Value> {
 
 /// A guest with the module instantiated in it.
 fn started() -> Guest {
-    let mut guest = fresh();
+    let mut guest = platform().guest(&Limits::default(), &[sized()]).expect("a guest");
     let (address, len) = Machine::load(&mut guest, module()).expect("room for the module");
     let command = Command::Instantiate { address, len, imports: Vec::new() };
     let outcome = guest.execute(&command, &mut Host::default()).expect("an instance");
@@ -205,7 +207,7 @@ fn what_ring_3_may_do_it_can_do() {
         assert_eq!(attack(&attacks::load(address)), Ending::Finished, "read {address:#x}");
         assert_eq!(attack(&attacks::store(address)), Ending::Finished, "write {address:#x}");
     }
-    for address in [layout::TRAP_RECORD, CODE, platform().1.program.entry] {
+    for address in [layout::TRAP_RECORD, CODE, platform().base.program.entry] {
         assert_eq!(attack(&attacks::load(address)), Ending::Finished, "read {address:#x}");
     }
 }

@@ -81,7 +81,7 @@ fn out_of_memory() -> Error {
 }
 
 /// A set of page tables and the pages that it may still use for more of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AddressSpace {
     root: u64,
     next: u64,
@@ -104,9 +104,9 @@ impl AddressSpace {
         self.next
     }
 
-    /// Lets tables take pages up to `end`.
-    pub(crate) fn extend(&mut self, end: u64) {
-        self.end = end;
+    /// Lets more tables take the zeroed pages from `start` to `end`, and no others.
+    pub(crate) fn go_on_at(&mut self, start: u64, end: u64) {
+        (self.next, self.end) = (start, end);
     }
 
     /// Maps `len` bytes from `virt` on to those from `phys` on, all multiples of a page. What is mapped

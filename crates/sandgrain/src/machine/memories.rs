@@ -104,6 +104,17 @@ impl Memories {
         Ok(())
     }
 
+    /// Guest-physical bytes that are mapped now and were not in `before`. `None` if there are more memories
+    /// than before.
+    pub(crate) fn grown_since(&self, before: &Self) -> Option<Vec<Range<u64>>> {
+        if self.made.len() != before.made.len() {
+            return None;
+        }
+        let pairs = self.made.iter().zip(&before.made);
+        let grown = pairs.filter(|(now, before)| now.mapped != before.mapped);
+        Some(grown.map(|(now, before)| now.phys + before.mapped..now.phys + now.mapped).collect())
+    }
+
     /// Where a memory's bytes are in guest-physical memory.
     pub(crate) fn range(&self, number: u32) -> Option<Range<u64>> {
         let memory = self.made.get(number as usize)?;
@@ -120,6 +131,7 @@ mod tests {
             tables: 0..0,
             stack: 0..0,
             heap: 0..0,
+            module_tables: 0..0,
             code: 0..0,
             memories: 1 << 30..(1 << 30) + 8 * LARGE_PAGE,
             max_memories: 3,

@@ -12,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod program;
 
 use crate::error::Result;
+use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::module::Module;
 use crate::stats::Stats;
@@ -29,4 +30,9 @@ pub(crate) trait Machine: Send {
     fn stats(&mut self) -> &mut Stats;
     /// Pages of memory that the guest has to itself so far, if the machine can tell.
     fn resident_pages(&self) -> Result<Option<u64>>;
+    /// What the guest is now, to be made again; `None` if this kind of machine cannot.
+    fn capture(&self) -> Result<Option<GuestImage>>;
+    /// Makes the guest what it was when the image was taken that it was made from. `false`: it could not, and
+    /// must not be used any more.
+    fn reset(&mut self, image: &GuestImage) -> Result<bool>;
 }

@@ -17,12 +17,17 @@ const TABLES_PER_MEMORY: u64 = 8;
 const OTHER_TABLES: u64 = 64;
 
 /// Ranges of guest-physical memory, in bytes.
+///
+/// What the runtime has for itself comes first and depends on the limits alone: guests of all modules
+/// with the same limits can begin as copies of one that has started its engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// More page tables, right behind the base image.
     pub(crate) tables: Range<u64>,
     pub(crate) stack: Range<u64>,
     pub(crate) heap: Range<u64>,
+    /// Page tables for what follows.
+    pub(crate) module_tables: Range<u64>,
     /// Compiled code.
     pub(crate) code: Range<u64>,
     /// Linear memories.
@@ -32,20 +37,30 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans for modules with code of these sizes, and for what the limits leave room for.
-    pub(crate) fn new(
-        base: &Base,
+    /// Plans for the runtime, before it has any module.
+    pub(crate) fn new(base: &Base, limits: &Limits) -> Result<Self> {
+        check("stack", limits.stack, 16 << 10, layout::STACK_MAX - RUNTIME_STACK)?;
+        check("heap", limits.heap, 1 << 20, layout::HEAP_MAX)?;
+        let stack = page(limits.stack + RUNTIME_STACK);
+        let heap = large(limits.heap);
+        let tables = OTHER_TABLES + stack / LARGE_PAGE + heap / (1 << 30);
+        let start = base.space.next();
+        let tables = start..start + tables * PAGE_SIZE;
+        let stack = tables.end..tables.end + stack;
+        let after_stack = large(stack.end);
+        let heap = after_stack..after_stack + heap;
+        let end = heap.end..heap.end;
+        let (module_tables, code, memories) = (end.clone(), end.clone(), end);
+        Ok(Self { tables, stack, heap, module_tables, code, memories, max_memories: 0 })
+    }
+
+    /// The same, with modules with code of these sizes, and what the limits leave room for.
+    pub(crate) fn with_modules(
+        &self,
         limits: &Limits,
         modules: &[(&ModuleInfo, u64)],
     ) -> Result<Self> {
-        check("stack", limits.stack, 16 << 10, layout::STACK_MAX - RUNTIME_STACK)?;
-        check("heap", limits.heap, 1 << 20, layout::HEAP_MAX)?;
         check("memory", limits.memory, 0, layout::MEMORY_RESERVATION)?;
-        let page = |bytes: u64| bytes.next_multiple_of(PAGE_SIZE);
-        let large = |bytes: u64| bytes.next_multiple_of(LARGE_PAGE);
-
-        let stack = page(limits.stack + RUNTIME_STACK);
-        let heap = large(limits.heap);
         check("extra_code", limits.extra_code, 0, layout::CODE_MAX / 2)?;
         let code = modules.iter().map(|(_, len)| large(*len)).sum::<u64>();
         let code = code + large(limits.extra_code);
@@ -74,24 +89,33 @@ impl Plan {
             });
         }
 
-        let tables = OTHER_TABLES
-            + (stack + code + memories) / LARGE_PAGE
-            + heap / (1 << 30)
-            + max_memories * TABLES_PER_MEMORY;
-        let start = base.space.next();
-        let tables = start..start + tables * PAGE_SIZE;
-        let stack = tables.end..tables.end + stack;
-        let after_stack = large(stack.end);
-        let heap = after_stack..after_stack + heap;
-        let code = heap.end..heap.end + code;
+        let tables =
+            OTHER_TABLES + (code + memories) / LARGE_PAGE + max_memories * TABLES_PER_MEMORY;
+        let start = self.heap.end;
+        let module_tables = start..start + tables * PAGE_SIZE;
+        let start = large(module_tables.end);
+        let code = start..start + code;
         let memories = code.end..code.end + memories;
-        Ok(Self { tables, stack, heap, code, memories, max_memories })
+        Ok(Self { module_tables, code, memories, max_memories, ..self.clone() })
     }
 
     /// Bytes of guest-physical memory.
     pub(crate) fn len(&self) -> u64 {
         self.memories.end
     }
+
+    /// The same, for a block of the host's memory.
+    pub(crate) fn memory_len(&self) -> Result<usize> {
+        usize::try_from(self.len()).map_err(|_| Error::Host("memory too large".to_owned()))
+    }
+}
+
+fn page(bytes: u64) -> u64 {
+    bytes.next_multiple_of(PAGE_SIZE)
+}
+
+fn large(bytes: u64) -> u64 {
+    bytes.next_multiple_of(LARGE_PAGE)
 }
 
 /// Bytes that a linear memory of this type can grow to.

@@ -1,26 +1,27 @@
 //! What a sandbox is made of, and making it.
 
 use super::{Instance, Sandbox, check};
-use crate::engine::Platform;
+use crate::engine::{Engine, Platform};
 use crate::error::{Error, Result};
 use crate::guest::Guest;
-use crate::host::Host;
+use crate::host::{Host, WASI};
 use crate::host_functions::{HostFunctions, IntoHostFunction};
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::module::Module;
 use crate::reference::{Epoch, Reference};
+use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::stop::Control;
 use sandgrain_abi::types::{ExternType, FuncType, ModuleInfo};
 use sandgrain_wasi::{Wasi, WasiConfig};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What a sandbox is to be made of.
 #[derive(Debug)]
 pub struct SandboxBuilder {
-    module: Module,
+    source: Source,
     preloads: Vec<(String, Module)>,
     limits: Limits,
     wasi: Option<WasiConfig>,
@@ -28,12 +29,27 @@ pub struct SandboxBuilder {
     count_pages: bool,
 }
 
+/// What a sandbox is made from.
+#[derive(Clone, Debug)]
+enum Source {
+    Module(Module),
+    Snapshot(Snapshot),
+}
+
 impl SandboxBuilder {
-    pub(super) fn new(module: &Module) -> Self {
+    pub(super) fn of_module(module: &Module) -> Self {
+        Self::new(Source::Module(module.clone()), Limits::default())
+    }
+
+    pub(crate) fn of_snapshot(snapshot: &Snapshot) -> Self {
+        Self::new(Source::Snapshot(snapshot.clone()), snapshot.state().limits.clone())
+    }
+
+    fn new(source: Source, limits: Limits) -> Self {
         Self {
-            module: module.clone(),
+            source,
             preloads: Vec::new(),
-            limits: Limits::default(),
+            limits,
             wasi: None,
             functions: HostFunctions::default(),
             count_pages: false,
@@ -87,36 +103,85 @@ impl SandboxBuilder {
     ///
     /// # Errors
     /// [`Error::Imports`] with every import that nothing satisfies, [`Error::Limit`] if the modules
-    /// need more than the limits allow, [`Error::Grant`], and whatever their start functions lead to.
+    /// need more than the limits allow, [`Error::Grant`], [`Error::Snapshot`] if the snapshot's guest cannot go
+    /// on with what it is given, and whatever their start functions lead to.
     pub fn build(self) -> Result<Sandbox> {
         let span = tracing::debug_span!("create");
         let _entered = span.enter();
         if let Some(config) = &self.wasi {
             config.check().map_err(Error::Grant)?;
         }
-        let engine = self.module.engine().clone();
-        let modules = || {
-            let preloads = self.preloads.iter().map(|(_, module)| module);
-            preloads.chain(std::iter::once(&self.module))
-        };
+        match self.source.clone() {
+            Source::Module(module) => self.build_of_module(&module),
+            Source::Snapshot(snapshot) => self.build_of_snapshot(&snapshot),
+        }
+    }
+
+    fn build_of_module(mut self, main: &Module) -> Result<Sandbox> {
+        let engine = main.engine().clone();
+        let preloads = std::mem::take(&mut self.preloads);
+        let modules = || preloads.iter().map(|(_, module)| module).chain(std::iter::once(main));
         for module in modules() {
             check::module(&engine, module, &self.limits)?;
         }
-        let infos: Vec<&ModuleInfo> = modules().map(Module::info).collect();
         let (machine, control): (Box<dyn Machine>, _) = match &engine.inner.platform {
-            Platform::Vm { hypervisor, base } => {
+            Platform::Vm(platform) => {
                 let code = |module: &Module| module.artifact().map_or(0, |a| a.code().len() as u64);
                 let sized: Vec<_> = modules().map(|module| (module.info(), code(module))).collect();
-                let features = detectable(engine.cpu_features());
-                let guest = Guest::new(&**hypervisor, base, &self.limits, &sized, features)?;
+                let guest = platform.guest(&self.limits, &sized)?;
                 let control = Control::new(guest.interrupter());
                 (Box::new(guest), control)
             }
             Platform::Process { engine } => {
                 let control = Control::new(Epoch(engine.clone()));
+                let infos: Vec<&ModuleInfo> = modules().map(Module::info).collect();
                 (Box::new(Reference::new(engine, &self.limits, &infos)), control)
             }
         };
+        let mut sandbox = self.assemble(engine, machine, control);
+        let mut total = Stats::default();
+        for (name, module) in &preloads {
+            let instance = sandbox.instantiate(module)?;
+            sandbox.register(name, instance);
+            total += sandbox.stats;
+        }
+        sandbox.main = sandbox.instantiate(main)?;
+        total += sandbox.stats;
+        let initialize = main.export("_initialize");
+        if matches!(initialize, Some(ExternType::Func(ty)) if *ty == FuncType::default()) {
+            sandbox.call::<(), ()>("_initialize", ())?;
+            total += sandbox.stats;
+        }
+        sandbox.stats = total;
+        Ok(sandbox)
+    }
+
+    fn build_of_snapshot(mut self, snapshot: &Snapshot) -> Result<Sandbox> {
+        if !self.preloads.is_empty() {
+            return Err(Error::BadCall(
+                "a snapshot's modules are linked already; preload them before it is taken"
+                    .to_owned(),
+            ));
+        }
+        let state = snapshot.state();
+        state.check_limits(&self.limits)?;
+        state.check_wasi(self.wasi.as_ref())?;
+        let own = state.imports.range(..WASI);
+        let wanted = own.map(|(number, import)| (*number, import.clone())).collect();
+        self.functions = self.functions.numbered(&wanted).map_err(Error::Imports)?;
+        let guest = Guest::from_image(&*state.engine.virtual_machines()?.hypervisor, &state.guest)?;
+        let control = Control::new(guest.interrupter());
+        let mut sandbox = self.assemble(state.engine.clone(), Box::new(guest), control);
+        sandbox.instances.clone_from(&state.instances);
+        sandbox.names.clone_from(&state.names);
+        sandbox.main = state.main;
+        sandbox.imports.clone_from(&state.imports);
+        sandbox.origin = Some(snapshot.clone());
+        Ok(sandbox)
+    }
+
+    /// A sandbox without instances.
+    fn assemble(self, engine: Engine, machine: Box<dyn Machine>, control: Arc<Control>) -> Sandbox {
         let wasi = self
             .wasi
             .map(|config| Wasi::new(config.output_limits(self.limits.stdout, self.limits.stderr)));
@@ -126,7 +191,7 @@ impl SandboxBuilder {
             control: Arc::downgrade(&control),
             ..Host::default()
         };
-        let mut sandbox = Sandbox {
+        Sandbox {
             machine,
             host,
             control,
@@ -135,39 +200,16 @@ impl SandboxBuilder {
             instances: Vec::new(),
             names: HashMap::new(),
             main: Instance(0),
+            imports: BTreeMap::new(),
+            origin: None,
             ended: None,
             busy: false,
             stats: Stats::default(),
             count_pages: self.count_pages,
-        };
-        let mut total = Stats::default();
-        for (name, module) in &self.preloads {
-            let instance = sandbox.instantiate(module)?;
-            sandbox.register(name, instance);
-            total += sandbox.stats;
         }
-        sandbox.main = sandbox.instantiate(&self.module)?;
-        total += sandbox.stats;
-        let initialize = self.module.export("_initialize");
-        if matches!(initialize, Some(ExternType::Func(ty)) if *ty == FuncType::default()) {
-            sandbox.call::<(), ()>("_initialize", ())?;
-            total += sandbox.stats;
-        }
-        sandbox.stats = total;
-        Ok(sandbox)
     }
 }
 
 fn ty_of<M, F: IntoHostFunction<M>>(_: &F) -> FuncType {
     F::func_type()
-}
-
-/// The names by which the engine in the guest asks for CPU features.
-pub(crate) fn detectable(features: &[String]) -> Vec<String> {
-    let name = |feature: &String| match feature.as_str() {
-        "sse41" => "sse4.1".to_owned(),
-        "sse42" => "sse4.2".to_owned(),
-        other => other.to_owned(),
-    };
-    features.iter().map(name).collect()
 }

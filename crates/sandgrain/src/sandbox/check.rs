@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::machine::plan;
-use crate::module::Module;
+use crate::module::{Interface, Module};
 use sandgrain_abi::types::{ExternType, ValType};
 use sandgrain_abi::value::Value;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn module(engine: &Engine, module: &Module, limits: &Limits) -> Resul
 }
 
 /// Checks a call against the module; the types of its results.
-pub(super) fn call(module: &Module, name: &str, args: &[Value]) -> Result<Vec<ValType>> {
+pub(super) fn call(module: &Interface, name: &str, args: &[Value]) -> Result<Vec<ValType>> {
     let ty = match module.export(name) {
         Some(ExternType::Func(ty)) => ty,
         other => return Err(no_export(module, name, other, "function")),
@@ -54,7 +54,7 @@ pub(super) fn fits(value: &Value, ty: ValType) -> bool {
 
 /// The error for an export that is not there, or is something else.
 pub(super) fn no_export(
-    module: &Module,
+    module: &Interface,
     name: &str,
     found: Option<&ExternType>,
     wanted: &str,

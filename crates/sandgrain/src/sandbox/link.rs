@@ -2,6 +2,7 @@
 
 use super::Sandbox;
 use crate::error::{Error, ImportError, Result};
+use crate::host_functions::HostImport;
 use crate::module::Module;
 use sandgrain_abi::message::ImportSource;
 use sandgrain_abi::types::{ExternType, Import};
@@ -37,6 +38,16 @@ impl Sandbox {
             }
         }
         if errors.is_empty() { Ok(sources) } else { Err(Error::Imports(errors)) }
+    }
+
+    /// Remembers the host functions that a module has been linked with.
+    pub(super) fn note_imports(&mut self, module: &Module, sources: &[ImportSource]) {
+        for (import, source) in module.info().imports.iter().zip(sources) {
+            if let (ImportSource::Host(number), ExternType::Func(ty)) = (source, &import.ty) {
+                let (module, name) = (import.module.clone(), import.name.clone());
+                self.imports.insert(*number, HostImport { module, name, ty: ty.clone() });
+            }
+        }
     }
 
     fn find_host(&self, import: &Import) -> Result<ImportSource, String> {

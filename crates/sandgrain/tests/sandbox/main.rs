@@ -14,6 +14,7 @@ mod limits;
 mod messages;
 mod proposals;
 mod references;
+mod snapshots;
 mod starts;
 mod stats;
 mod stopping;

@@ -37,7 +37,7 @@ fn page_fault(name: &str, code: &[u8], error: u64, address: u64) {
 
 #[test]
 fn code_cannot_be_written() {
-    let program = &platform().1.program;
+    let program = &platform().base.program;
     for address in [CODE, program.entry, program.trap_entry, program.gate.start] {
         page_fault("write", &store(address), PRESENT | USER | WRITE, address);
     }
@@ -60,7 +60,7 @@ fn the_gates_data_can_be_neither_read_nor_written() {
 
 #[test]
 fn the_gate_can_be_neither_read_nor_entered() {
-    let gate = platform().1.program.gate.clone();
+    let gate = platform().base.program.gate.clone();
     for address in [gate.start, gate.start + layout::VECTOR_STRIDE, gate.end - 1] {
         page_fault("read", &load(address), PRESENT | USER, address);
         page_fault("jump", &jump(address), PRESENT | USER | FETCH, address);
@@ -235,7 +235,7 @@ fn syscall_gets_nowhere() {
         Ending::Fault { vector: UD, .. } => {}
         Ending::Fatal { reason: record::fatal::SYSCALL, .. } => {}
         Ending::Fault { vector: vector::PAGE_FAULT, error, address } => {
-            let stub = platform().1.program.gate.start + layout::VECTORS * layout::VECTOR_STRIDE;
+            let stub = platform().base.program.gate.start + layout::VECTORS * layout::VECTOR_STRIDE;
             assert_eq!((error, address), (PRESENT | USER | FETCH, stub));
         }
         ending => panic!("{ending:?}"),

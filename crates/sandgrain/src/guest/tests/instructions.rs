@@ -123,7 +123,7 @@ fn no_number_makes_the_hypervisor_take_a_call_from_ring_3() {
 
 #[test]
 fn no_byte_of_the_gate_can_be_jumped_to() {
-    let gate = platform().1.program.gate.clone();
+    let gate = platform().base.program.gate.clone();
     let mut attacker = Attacker::new();
     for address in gate {
         let code = [&[0x48, 0xb8][..], &address.to_le_bytes(), &[0xff, 0xe0]].concat();

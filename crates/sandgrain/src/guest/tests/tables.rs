@@ -114,7 +114,7 @@ fn page_tables_are_not_mapped_at_all() {
 
 #[test]
 fn the_gate_and_its_data_are_out_of_ring_3s_reach() {
-    let gate = platform().1.program.gate.clone();
+    let gate = platform().base.program.gate.clone();
     let data = 0..layout::GATE_DATA_PAGES * PAGE_SIZE;
     let record = RECORD..RECORD + PAGE_SIZE;
     for (state, guest) in states() {
@@ -173,7 +173,7 @@ fn expected(guest: &Guest, loaded: bool, memories: &[u64]) -> Reach {
     };
     add(layout::MAILBOX, layout::MAILBOX_SIZE, true, false);
     add(layout::TRAP_RECORD, PAGE_SIZE, false, false);
-    let program = &platform().1.program;
+    let program = &platform().base.program;
     for segment in &program.segments {
         let (write, execute) =
             (segment.access == Access::ReadWrite, segment.access == Access::Code);

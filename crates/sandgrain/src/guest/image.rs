@@ -1,0 +1,103 @@
+//! Guests that can be made again and again: taken from one that waits for a command.
+
+use super::Guest;
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::machine::address_space::AddressSpace;
+use crate::machine::memories::Memories;
+use crate::machine::plan::Plan;
+use crate::stats::Stats;
+use sandgrain_abi::types::ModuleInfo;
+use sandgrain_hypervisor::{GuestMemory, Hypervisor, MemoryImage, VcpuState};
+use std::ops::Range;
+
+/// A guest at a moment when it waits for a command: its memory, its vCPU, and what the host knows of it.
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestImage {
+    pub(crate) memory: MemoryImage,
+    vcpu: VcpuState,
+    space: AddressSpace,
+    plan: Plan,
+    memories: Memories,
+    next_code: u64,
+    reply_room: Range<u64>,
+}
+
+impl GuestImage {
+    /// The same guest with room for modules with code of these sizes. It has none so far.
+    pub(crate) fn with_modules(
+        &self,
+        limits: &Limits,
+        modules: &[(&ModuleInfo, u64)],
+    ) -> Result<Self> {
+        let plan = self.plan.with_modules(limits, modules)?;
+        let mut space = self.space.clone();
+        space.go_on_at(plan.module_tables.start, plan.module_tables.end);
+        let memories = Memories::new(&plan, limits.memory);
+        Ok(Self { plan, space, memories, ..self.clone() })
+    }
+}
+
+impl Guest {
+    /// A new guest that goes on where the image was taken.
+    pub(crate) fn from_image(hypervisor: &dyn Hypervisor, image: &GuestImage) -> Result<Self> {
+        let hv = |error| Error::hypervisor(&error);
+        let len = image.plan.memory_len()?;
+        let memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
+        let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
+        vm.restore(&image.vcpu).map_err(hv)?;
+        Ok(Self {
+            vm,
+            space: image.space.clone(),
+            plan: image.plan.clone(),
+            memories: image.memories.clone(),
+            next_code: image.next_code,
+            pending: None,
+            idle: true,
+            reply_room: image.reply_room.clone(),
+            buffer: Vec::new(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// What the guest is now. It must wait for a command.
+    pub(super) fn capture(&self) -> Result<GuestImage> {
+        if !self.idle {
+            return Err(Error::Host(
+                "a guest that does not wait for a command was captured".into(),
+            ));
+        }
+        let hv = |error| Error::hypervisor(&error);
+        Ok(GuestImage {
+            memory: self.vm.memory().capture().map_err(hv)?,
+            vcpu: self.vm.save().map_err(hv)?,
+            space: self.space.clone(),
+            plan: self.plan.clone(),
+            memories: self.memories.clone(),
+            next_code: self.next_code,
+            reply_room: self.reply_room.clone(),
+        })
+    }
+
+    /// Makes the guest what it was when the image was taken that it was made from: all memory and all
+    /// registers. `false`: it cannot, and must not be used any more. That is so if it has page tables
+    /// that it did not have then, since no hypervisor forgets those, or is not waiting for a command.
+    pub(super) fn reset(&mut self, image: &GuestImage) -> Result<bool> {
+        let hv = |error| Error::hypervisor(&error);
+        let same_tables = self.space == image.space && self.next_code == image.next_code;
+        let Some(grown) = self.memories.grown_since(&image.memories) else { return Ok(false) };
+        if !self.idle || !same_tables {
+            return Ok(false);
+        }
+        for range in grown {
+            self.vm.memory_mut().discard(range).map_err(hv)?;
+        }
+        self.vm.reset_memory(&image.memory).map_err(hv)?;
+        self.vm.restore(&image.vcpu).map_err(hv)?;
+        self.memories.clone_from(&image.memories);
+        self.reply_room = image.reply_room.clone();
+        self.pending = None;
+        Ok(true)
+    }
+}

@@ -1,0 +1,117 @@
+//! Snapshots of a sandbox, and going back to one.
+
+use super::Sandbox;
+use crate::error::{Error, Result};
+use crate::host::WASI;
+use crate::snapshot::{Snapshot, State, WasiTies};
+use sandgrain_wasi::{Wasi, WasiConfig};
+
+impl Sandbox {
+    /// What the sandbox is now, to make others from that go on here: memory, registers, instances. Nothing of
+    /// the host is part of it: host functions and WASI are given anew to each.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if the guest has files open, which another would not have; if it was given
+    /// random bytes, which the others would share (see
+    /// [`snapshot_with_randomness`](Self::snapshot_with_randomness)); or if it runs without a VM.
+    /// [`Error::Ended`], [`Error::Host`].
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        if self.has_got_randomness() {
+            return Err(Error::Snapshot(
+                "the guest was given random bytes, which every sandbox of the snapshot would share: keys, \
+                 seeds of hash tables; try: a snapshot before it asks for them, or, if none of them \
+                 protects anything, a snapshot with randomness"
+                    .to_owned(),
+            ));
+        }
+        self.snapshot_with_randomness()
+    }
+
+    /// As [`snapshot`](Self::snapshot), also of a guest that was given random bytes. Every sandbox made of it
+    /// goes on with what the guest made of those bytes, such as the seeds of its hash tables: for guests
+    /// that use them for nothing that must stay secret from another.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub fn snapshot_with_randomness(&self) -> Result<Snapshot> {
+        self.check_alive()?;
+        if self.host.wasi.as_ref().is_some_and(Wasi::has_open_files) {
+            return Err(Error::Snapshot(
+                "the guest has files open, or has closed or moved its standard descriptors; another \
+                 sandbox would not have them so; try: a snapshot before that, or have it close its files"
+                    .to_owned(),
+            ));
+        }
+        let Some(guest) = self.machine.capture()? else {
+            return Err(Error::Snapshot(
+                "there are no snapshots without a VM; try: an engine with one".to_owned(),
+            ));
+        };
+        let knows_directories = self.has_used_wasi()
+            || self.origin.as_ref().is_some_and(|s| s.state().knows_directories());
+        let config = self.host.wasi.as_ref().map(Wasi::config);
+        let wasi = config.filter(|_| self.imports.keys().any(|number| *number >= WASI));
+        let wasi = wasi.map(|config| WasiTies {
+            directories: knows_directories
+                .then(|| config.directory_names().map(str::to_owned).collect()),
+        });
+        Ok(Snapshot::new(State {
+            engine: self.engine.clone(),
+            guest,
+            limits: self.limits.clone(),
+            instances: self.instances.clone(),
+            names: self.names.clone(),
+            main: self.main,
+            imports: self.imports.clone(),
+            wasi,
+            shares_randomness: self.has_got_randomness(),
+        }))
+    }
+
+    fn has_got_randomness(&self) -> bool {
+        self.host.wasi.as_ref().is_some_and(Wasi::has_given_randomness)
+            || self.origin.as_ref().is_some_and(|snapshot| snapshot.state().shares_randomness)
+    }
+
+    /// Grants WASI with another configuration than the one that the sandbox was made with: arguments, streams
+    /// and directories of one request, say, for a sandbox that was made ahead of it.
+    ///
+    /// # Errors
+    /// [`Error::BadCall`] if the guest has used the other one already; [`Error::Snapshot`] if it knows
+    /// directories from before its snapshot was taken, which are not these; [`Error::Grant`] if what is
+    /// granted cannot be given.
+    pub fn set_wasi(&mut self, config: WasiConfig) -> Result<()> {
+        if self.has_used_wasi() {
+            return Err(Error::BadCall(
+                "the guest has used its WASI already, which cannot be exchanged then".to_owned(),
+            ));
+        }
+        config.check().map_err(Error::Grant)?;
+        if let Some(snapshot) = &self.origin {
+            snapshot.state().check_wasi(Some(&config))?;
+        }
+        self.host.wasi =
+            Some(Wasi::new(config.output_limits(self.limits.stdout, self.limits.stderr)));
+        Ok(())
+    }
+
+    /// Goes back to the snapshot that the sandbox was made from, host functions excepted, whose state is the
+    /// embedder's. `false`: it could not, and must not be used any more.
+    pub(crate) fn reset(&mut self) -> Result<bool> {
+        let Some(origin) = &self.origin else { return Ok(false) };
+        if self.check_alive().is_err() {
+            return Ok(false);
+        }
+        let state = origin.state();
+        if self.instances.len() != state.instances.len() || !self.machine.reset(&state.guest)? {
+            return Ok(false);
+        }
+        self.names.clone_from(&state.names);
+        self.main = state.main;
+        self.imports.clone_from(&state.imports);
+        if let Some(wasi) = &mut self.host.wasi {
+            *wasi = wasi.renewed();
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,132 @@
+//! Snapshots: sandboxes as they were at one moment, to make others from.
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::guest::GuestImage;
+use crate::host_functions::HostImport;
+use crate::limits::Limits;
+use crate::module::Interface;
+use crate::sandbox::{Instance, SandboxBuilder};
+use sandgrain_wasi::WasiConfig;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+/// A sandbox as it was when [`Sandbox::snapshot`](crate::Sandbox::snapshot) was called. Cheap to clone; any number
+/// of sandboxes can be made of it, each in a VM of its own.
+///
+/// They share its memory until they write to it. What the host gives, host functions and WASI, is given to each
+/// anew; clocks and randomness are the host's at the time of the call.
+#[derive(Clone)]
+pub struct Snapshot {
+    state: Arc<State>,
+}
+
+/// What a snapshot holds.
+pub(crate) struct State {
+    pub(crate) engine: Engine,
+    pub(crate) guest: GuestImage,
+    pub(crate) limits: Limits,
+    pub(crate) instances: Vec<Arc<Interface>>,
+    pub(crate) names: HashMap<String, Instance>,
+    pub(crate) main: Instance,
+    /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
+    pub(crate) imports: BTreeMap<u32, HostImport>,
+    /// If the guest calls WASI: what it expects of it.
+    pub(crate) wasi: Option<WasiTies>,
+    /// Whether the guest was given random bytes before.
+    pub(crate) shares_randomness: bool,
+}
+
+/// What a guest knows of the WASI that it had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WasiTies {
+    /// The names of its directories, in the order of their descriptors, if it may have asked for them.
+    pub(crate) directories: Option<Vec<String>>,
+}
+
+impl State {
+    pub(crate) fn knows_directories(&self) -> bool {
+        self.wasi.as_ref().is_some_and(|wasi| wasi.directories.is_some())
+    }
+
+    /// Whether a guest can go on with this WASI.
+    pub(crate) fn check_wasi(&self, config: Option<&WasiConfig>) -> Result<()> {
+        let Some(ties) = &self.wasi else { return Ok(()) };
+        let Some(config) = config else {
+            return Err(Error::Snapshot(
+                "the snapshot's guest calls WASI, which is not granted; try: granting it"
+                    .to_owned(),
+            ));
+        };
+        let names: Vec<&str> = config.directory_names().collect();
+        match &ties.directories {
+            Some(known) if *known != names => Err(Error::Snapshot(format!(
+                "the snapshot's guest knows the directories {known:?}, in this order; {names:?} are granted; \
+                 try: directories with those names"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether limits differ from the snapshot's where the guest has been built with them.
+    pub(crate) fn check_limits(&self, limits: &Limits) -> Result<()> {
+        let Limits { deadline, stdout, stderr, .. } = *limits;
+        let own = self.limits.clone().deadline(deadline).stdout(stdout).stderr(stderr);
+        if *limits == own {
+            return Ok(());
+        }
+        Err(Error::Snapshot(format!(
+            "of a snapshot's limits only the deadline and those of the output can be changed, the others are \
+             built into its guest: {:?}; try: those, or a snapshot with other limits",
+            self.limits
+        )))
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(state: State) -> Self {
+        Self { state: Arc::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Describes a sandbox that goes on where the snapshot was taken. Its limits are the snapshot's.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxBuilder {
+        SandboxBuilder::of_snapshot(self)
+    }
+
+    /// Bytes of the snapshot's content: what the host's memory holds of it, once for all sandboxes, with all
+    /// that it shares with other snapshots.
+    #[must_use]
+    pub fn content_bytes(&self) -> usize {
+        self.state.guest.memory.content_len()
+    }
+
+    /// Bytes of it that it shares with no other snapshot of other modules: its own layer.
+    ///
+    /// # Errors
+    /// [`Error::Host`].
+    pub fn own_bytes(&self) -> Result<usize> {
+        let base = self.state.engine.started(&self.state.limits)?;
+        Ok(self.state.guest.memory.len_over(&base.memory))
+    }
+
+    /// Whether its guest was given random bytes, which all its sandboxes share.
+    #[must_use]
+    pub fn shares_randomness(&self) -> bool {
+        self.state.shares_randomness
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("instances", &self.state.instances.len())
+            .field("memory", &self.state.guest.memory)
+            .finish_non_exhaustive()
+    }
+}
