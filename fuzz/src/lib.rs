@@ -4,7 +4,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use sandgrain_abi::message::{
-    Command, Fault, Frame, HostReply, ImportSource, Outcome, Request, Trap, TrapCode,
+    Command, Fault, Frame, HostReply, ImportSource, Outcome, PageRange, Request, Trap, TrapCode,
 };
 use sandgrain_abi::types::{FuncType, HeapType, ValType};
 use sandgrain_abi::{Encode, Value};
@@ -89,7 +89,7 @@ fn import(u: &mut Unstructured<'_>) -> Result<ImportSource> {
 /// Any command.
 pub fn command(u: &mut Unstructured<'_>) -> Result<Command> {
     let (instance, export) = (u.arbitrary()?, u.arbitrary()?);
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=5)? {
         0 => Command::Instantiate {
             address: u.arbitrary()?,
             len: u.arbitrary()?,
@@ -98,7 +98,10 @@ pub fn command(u: &mut Unstructured<'_>) -> Result<Command> {
         1 => Command::Call { instance, export, args: list(u, value)? },
         2 => Command::GetGlobal { instance, export },
         3 => Command::SetGlobal { instance, export, value: value(u)? },
-        _ => Command::FindMemory { instance, export },
+        4 => Command::FindMemory { instance, export },
+        _ => Command::Touch(list(u, |u| {
+            Ok(PageRange { address: u.arbitrary()?, pages: u.arbitrary()?, write: u.arbitrary()? })
+        })?),
     })
 }
 

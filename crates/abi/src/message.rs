@@ -152,6 +152,32 @@ pub enum Command {
         /// The memory's name.
         export: String,
     },
+    /// Touch pages, so that no later command has to wait for the hypervisor to map them. Nothing changes by
+    /// it.
+    Touch(Vec<PageRange>),
+}
+
+/// Pages of the guest's address space that ring 3 can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageRange {
+    /// The address of the first one.
+    pub address: u64,
+    /// How many.
+    pub pages: u32,
+    /// Whether ring 3 can and will write to them.
+    pub write: bool,
+}
+
+impl Encode for PageRange {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u64(self.address);
+        out.u32(self.pages);
+        out.u8(u8::from(self.write));
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { address: from.u64()?, pages: from.u32()?, write: from.bool()? })
+    }
 }
 
 impl Encode for Command {
@@ -185,6 +211,10 @@ impl Encode for Command {
                 out.u32(*instance);
                 out.str(export);
             }
+            Self::Touch(ranges) => {
+                out.u8(5);
+                out.list(ranges);
+            }
         }
     }
 
@@ -205,6 +235,7 @@ impl Encode for Command {
                 value: Value::decode(from)?,
             },
             4 => Self::FindMemory { instance: from.u32()?, export: String::decode(from)? },
+            5 => Self::Touch(from.list()?),
             _ => return Err(from.error("a command")),
         })
     }

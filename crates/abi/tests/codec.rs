@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 use sandgrain_abi::message::{
-    Boot, Command, Fault, Frame, HostReply, ImportSource, Outcome, Request, Trap, TrapCode,
+    Boot, Command, Fault, Frame, HostReply, ImportSource, Outcome, PageRange, Request, Trap,
+    TrapCode,
 };
 use sandgrain_abi::types::{
     Export, ExternType, FuncType, GlobalType, HeapType, Import, MemoryType, ModuleInfo, TableType,
@@ -101,6 +102,10 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         (any::<u32>(), text())
             .prop_map(|(instance, export)| Command::FindMemory { instance, export }),
+        vec((any::<u64>(), any::<u32>(), any::<bool>()), 0..9).prop_map(|ranges| {
+            let range = |(address, pages, write)| PageRange { address, pages, write };
+            Command::Touch(ranges.into_iter().map(range).collect())
+        }),
     ]
 }
 

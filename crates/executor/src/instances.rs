@@ -77,6 +77,10 @@ impl<E: Embedder> Instances<E> {
                 self.set_global(instance, &export, &value)
             }
             Command::FindMemory { instance, export } => self.find_memory(instance, &export),
+            Command::Touch(ranges) => {
+                self.store.data_mut().embedder.touch(&ranges);
+                Ok(Outcome::Returned(Vec::new()))
+            }
         };
         result.unwrap_or_else(|error| report::outcome(&mut self.store, &error))
     }

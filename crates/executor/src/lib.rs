@@ -16,6 +16,7 @@ pub use instances::{Instances, Sizes};
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use sandgrain_abi::message::PageRange;
 use sandgrain_abi::{HostReply, Value};
 use wasmtime::{Caller, Engine, Memory, Module, Result, Store, StoreLimits};
 
@@ -36,6 +37,9 @@ pub trait Embedder: Sized + 'static {
     /// # Errors
     /// When there is none, or the engine refuses it.
     fn module(&mut self, engine: &Engine, address: u64, len: u64) -> Result<Module>;
+
+    /// Touches pages of the guest's address space; nothing where there is none.
+    fn touch(&mut self, ranges: &[PageRange]);
 
     /// The host's number for a linear memory.
     fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32>;

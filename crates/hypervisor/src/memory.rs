@@ -5,7 +5,7 @@ use std::{fmt, io, ops::Range};
 use crate::{
     Error, MemoryImage, PAGE_SIZE,
     image::joined,
-    platform::{self, Mapping, SealedFile},
+    platform::{self, Mapping, Pages, SealedFile},
 };
 
 /// Ranges that a captured layer has at most. Each VM takes two mappings of the process for each, of which
@@ -92,7 +92,7 @@ impl GuestMemory {
                 }
             }
         };
-        for range in platform::private_pages(bytes)? {
+        for range in platform::pages(bytes, Pages::Private)? {
             let mut at = range.start;
             for extent in self.image.parts(range.clone()) {
                 compare(at, None, extent.start - at);
@@ -122,7 +122,7 @@ impl GuestMemory {
     /// block's own, ready to be written again: that is cheaper for everyone than to let the kernel take
     /// them away and copy them once more.
     fn put_back(&mut self) -> Result<(), Error> {
-        let written = platform::private_pages(self.mapping.bytes())?;
+        let written = platform::pages(self.mapping.bytes(), Pages::Private)?;
         let total: usize = written.iter().map(ExactSizeIterator::len).sum();
         let image = self.image.clone();
         for range in written {
@@ -258,8 +258,30 @@ impl GuestMemory {
     /// # Errors
     /// [`Error::Host`] when the kernel does not tell.
     pub fn resident_pages(&self) -> Result<u64, Error> {
-        let pages = platform::private_pages(self.mapping.bytes())?;
+        let pages = platform::pages(self.mapping.bytes(), Pages::Private)?;
         Ok(pages.iter().map(|range| (range.len() / PAGE_SIZE) as u64).sum())
+    }
+
+    /// Pages that were written to, by the guest or the host, since the memory was made or its pages were
+    /// last given back: ranges of guest-physical addresses, in order.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the kernel does not tell.
+    pub fn written_pages(&self) -> Result<Vec<Range<u64>>, Error> {
+        self.pages(Pages::Private)
+    }
+
+    /// Pages that were only read, and some of an image's around them that the kernel has mapped with them.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the kernel does not tell.
+    pub fn read_pages(&self) -> Result<Vec<Range<u64>>, Error> {
+        self.pages(Pages::Shared)
+    }
+
+    fn pages(&self, which: Pages) -> Result<Vec<Range<u64>>, Error> {
+        let pages = platform::pages(self.mapping.bytes(), which)?;
+        Ok(pages.into_iter().map(|range| range.start as u64..range.end as u64).collect())
     }
 
     /// The host's address of the block, for a backend that hands it to its hypervisor.

@@ -12,7 +12,7 @@ use crate::machine::plan::Plan;
 use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
-use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, Request};
+use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, PageRange, Request};
 use sandgrain_abi::{Encode, Value};
 use sandgrain_compile::Artifact;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
@@ -367,6 +367,10 @@ impl Machine for Guest {
     fn resident_pages(&self) -> Result<Option<u64>> {
         let pages = self.vm.memory().resident_pages();
         pages.map(Some).map_err(|error| Error::hypervisor(&error))
+    }
+
+    fn working_set(&self, image: &GuestImage) -> Result<Vec<PageRange>> {
+        Guest::working_set(self, image)
     }
 
     fn capture(&self) -> Result<Option<GuestImage>> {

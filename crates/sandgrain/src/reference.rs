@@ -10,7 +10,7 @@ use crate::module::Module;
 use crate::stats::Stats;
 use crate::stop::Target;
 use sandgrain_abi::Value;
-use sandgrain_abi::message::{Command, HostReply, Outcome};
+use sandgrain_abi::message::{Command, HostReply, Outcome, PageRange};
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_executor::{Embedder, Instances, Sizes, State};
 use std::time::Instant;
@@ -108,6 +108,10 @@ impl Machine for Reference {
         Ok(None)
     }
 
+    fn working_set(&self, _: &GuestImage) -> Result<Vec<PageRange>> {
+        Ok(Vec::new())
+    }
+
     fn capture(&self) -> Result<Option<GuestImage>> {
         Ok(None)
     }
@@ -122,6 +126,8 @@ impl Embedder for Process {
         let module = self.modules.get(address as usize).cloned();
         module.ok_or_else(|| wasmtime::Error::msg("a module that was never loaded"))
     }
+
+    fn touch(&mut self, _: &[PageRange]) {}
 
     fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32> {
         let memories = &mut store.data_mut().embedder.memories;

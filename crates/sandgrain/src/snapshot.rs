@@ -89,6 +89,11 @@ impl Snapshot {
         Self { state: Arc::new(state) }
     }
 
+    /// Whether it is the very same one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
     pub(crate) fn state(&self) -> &State {
         &self.state
     }

@@ -3,7 +3,9 @@
 use crate::memory;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::arch::asm;
 use core::ptr::NonNull;
+use sandgrain_abi::message::PageRange;
 use sandgrain_abi::{HostReply, Request, Value, layout};
 use sandgrain_executor::{Embedder, State};
 use sandgrain_guest::channel;
@@ -23,6 +25,26 @@ impl Embedder for Vm {
         // SAFETY: the host has put the artifact there, checked its digest and never changes it; the
         // engine checks that it was made by the same engine with the same settings.
         unsafe { Module::deserialize_raw(engine, code) }
+    }
+
+    fn touch(&mut self, ranges: &[PageRange]) {
+        for range in ranges {
+            for page in 0..u64::from(range.pages) {
+                let address = range.address + page * layout::PAGE_SIZE;
+                // SAFETY: the host names pages that it has mapped for ring 3, writable where it says so. A byte is
+                // read, and at most written back as it was, with nothing running in between: whatever it
+                // belongs to does not change.
+                unsafe {
+                    if range.write {
+                        asm!("mov {byte}, [{at}]", "mov [{at}], {byte}", at = in(reg) address,
+                            byte = out(reg_byte) _, options(nostack, preserves_flags));
+                    } else {
+                        asm!("mov {byte}, [{at}]", at = in(reg) address, byte = out(reg_byte) _,
+                            options(nostack, preserves_flags, readonly));
+                    }
+                }
+            }
+        }
     }
 
     fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32> {

@@ -4,4 +4,8 @@ mod mapping;
 mod pagemap;
 mod sealed_file;
 
-pub(crate) use self::{mapping::Mapping, pagemap::private_pages, sealed_file::SealedFile};
+pub(crate) use self::{
+    mapping::Mapping,
+    pagemap::{Pages, pages},
+    sealed_file::SealedFile,
+};

@@ -4,9 +4,19 @@ use std::{fs::File, io, ops::Range, os::fd::AsRawFd, os::unix::fs::FileExt, sync
 
 use crate::{Error, PAGE_SIZE};
 
-/// Pages of `block`, which begins at a page, that are private to this process and in memory or swapped
-/// out: ranges of bytes within it, in order, with something else between any two.
-pub(crate) fn private_pages(block: &[u8]) -> Result<Vec<Range<usize>>, Error> {
+/// Which pages are asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pages {
+    /// Those that this process has to itself, in memory or swapped out: pages that were written to.
+    Private,
+    /// Those that are mapped and shared, with a file or with all that is zero: pages that were read, and with
+    /// them some of a file's that are near.
+    Shared,
+}
+
+/// Pages of `block`, which begins at a page: ranges of bytes within it, in order, with something else between
+/// any two.
+pub(crate) fn pages(block: &[u8], which: Pages) -> Result<Vec<Range<usize>>, Error> {
     let start = block.as_ptr().addr() as u64;
     let range = start..start + block.len() as u64;
     let mut pages = Vec::new();
@@ -19,10 +29,10 @@ pub(crate) fn private_pages(block: &[u8]) -> Result<Vec<Range<usize>>, Error> {
         }
     };
     let pagemap = pagemap()?;
-    match scan(pagemap, range.clone(), &mut found) {
+    match scan(pagemap, range.clone(), which, &mut found) {
         // Linux before 6.7.
         Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => {
-            read(pagemap, range, &mut found)
+            read(pagemap, range, which, &mut found)
                 .map_err(|source| Error::Host { call: "read(/proc/self/pagemap)", source })
         }
         result => result.map_err(|source| Error::Host { call: "ioctl(PAGEMAP_SCAN)", source }),
@@ -76,7 +86,18 @@ const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
 const PAGE_IS_PFNZERO: u64 = 1 << 5;
 
-fn scan(pagemap: &File, range: Range<u64>, found: &mut impl FnMut(Range<u64>)) -> io::Result<()> {
+fn scan(
+    pagemap: &File,
+    range: Range<u64>,
+    which: Pages,
+    found: &mut impl FnMut(Range<u64>),
+) -> io::Result<()> {
+    let shared = PAGE_IS_FILE | PAGE_IS_PFNZERO;
+    // All categories of the mask, some of the other one; inverted ones must not be there.
+    let (inverted, all, any) = match which {
+        Pages::Private => (shared, shared, PAGE_IS_PRESENT | PAGE_IS_SWAPPED),
+        Pages::Shared => (0, PAGE_IS_PRESENT, shared),
+    };
     let mut regions = [PageRegion::default(); 256];
     let mut start = range.start;
     while start < range.end {
@@ -86,9 +107,9 @@ fn scan(pagemap: &File, range: Range<u64>, found: &mut impl FnMut(Range<u64>)) -
             end: range.end,
             vec: regions.as_mut_ptr() as u64,
             vec_len: regions.len() as u64,
-            category_inverted: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            category_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            category_inverted: inverted,
+            category_mask: all,
+            category_anyof_mask: any,
             return_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             ..PmScanArg::default()
         };
@@ -111,7 +132,12 @@ const ENTRY_FILE: u64 = 1 << 61;
 /// Mapped here only; not set for the shared page of zeros.
 const ENTRY_EXCLUSIVE: u64 = 1 << 56;
 
-fn read(pagemap: &File, range: Range<u64>, found: &mut impl FnMut(Range<u64>)) -> io::Result<()> {
+fn read(
+    pagemap: &File,
+    range: Range<u64>,
+    which: Pages,
+    found: &mut impl FnMut(Range<u64>),
+) -> io::Result<()> {
     const PAGE: u64 = PAGE_SIZE as u64;
     let mut buffer = [0; 4096];
     let entry_at = |address: u64| address / PAGE * 8;
@@ -121,7 +147,12 @@ fn read(pagemap: &File, range: Range<u64>, found: &mut impl FnMut(Range<u64>)) -
         pagemap.read_exact_at(&mut buffer[..want], at)?;
         let (entries, _) = buffer[..want].as_chunks::<8>();
         for (n, entry) in entries.iter().enumerate() {
-            if is_private(u64::from_le_bytes(*entry)) {
+            let entry = u64::from_le_bytes(*entry);
+            let asked_for = match which {
+                Pages::Private => is_private(entry),
+                Pages::Shared => entry & ENTRY_PRESENT != 0 && !is_private(entry),
+            };
+            if asked_for {
                 let page = (at / 8 + n as u64) * PAGE;
                 found(page..page + PAGE);
             }
@@ -138,11 +169,11 @@ fn is_private(entry: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{pagemap, private_pages, read};
+    use super::{Pages, pagemap, read};
     use crate::{GuestMemory, MemoryImage, PAGE_SIZE};
 
     /// Pages from either source, which must agree.
-    fn pages(memory: &GuestMemory) -> Vec<usize> {
+    fn pages(memory: &GuestMemory, which: Pages) -> Vec<usize> {
         let block = memory.slice(0..memory.len() as u64).unwrap();
         let start = block.as_ptr().addr();
         let mut from_entries = Vec::new();
@@ -151,8 +182,8 @@ mod tests {
         let mut found = |region: std::ops::Range<u64>| {
             from_entries.push(page(region.start as usize - start));
         };
-        read(pagemap().unwrap(), range, &mut found).unwrap();
-        let scanned = private_pages(block).unwrap();
+        read(pagemap().unwrap(), range, which, &mut found).unwrap();
+        let scanned = super::pages(block, which).unwrap();
         assert!(scanned.windows(2).all(|pair| pair[0].end < pair[1].start), "{scanned:?}");
         let scanned: Vec<_> =
             scanned.into_iter().flat_map(|range| page(range.start)..page(range.end)).collect();
@@ -164,22 +195,25 @@ mod tests {
     fn only_written_pages_are_private() {
         let image = MemoryImage::new(&[7; 8 * PAGE_SIZE]).unwrap();
         let mut memory = GuestMemory::with_image(&image, 64 << 20).unwrap();
-        assert_eq!(pages(&memory), [0; 0]);
+        assert_eq!(pages(&memory, Pages::Private), [0; 0]);
 
         // Reading shares: the image's page, and the kernel's page of zeros.
         assert_eq!(memory.read_u64(0).unwrap(), 0x0707_0707_0707_0707);
         assert_eq!(memory.read_u64(32 << 20).unwrap(), 0);
-        assert_eq!(pages(&memory), [0; 0]);
+        assert_eq!(pages(&memory, Pages::Private), [0; 0]);
+        let read = pages(&memory, Pages::Shared);
+        assert!(read.contains(&0) && read.contains(&((32 << 20) / PAGE_SIZE)), "{read:?}");
+        assert!(read.iter().all(|page| *page < 8 || *page == (32 << 20) / PAGE_SIZE), "{read:?}");
 
         memory.write_u64(PAGE_SIZE as u64, 1).unwrap();
         memory.write_u64(2 * PAGE_SIZE as u64, 1).unwrap();
-        assert_eq!(pages(&memory), [1, 2]);
+        assert_eq!(pages(&memory, Pages::Private), [1, 2]);
         // More than one call's worth of regions.
         for page in 0..600 {
             memory.write_u64((16 << 20) + page * 2 * PAGE_SIZE as u64, 1).unwrap();
         }
         // Where the host backs memory with huge pages, a written page brings its neighbours along.
-        let written = pages(&memory);
+        let written = pages(&memory, Pages::Private);
         assert!((602..=2 + 4 * 512).contains(&written.len()), "{}", written.len());
         let every = |page| written.binary_search(&page).is_ok();
         assert!((0..600).all(|n| every((16 << 20) / PAGE_SIZE + 2 * n)));

@@ -7,6 +7,8 @@ use crate::machine::address_space::AddressSpace;
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
 use crate::stats::Stats;
+use sandgrain_abi::layout::PAGE_SIZE;
+use sandgrain_abi::message::PageRange;
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, MemoryImage, VcpuState};
 use std::ops::Range;
@@ -80,12 +82,30 @@ impl Guest {
         })
     }
 
+    /// Pages that ring 3 has touched and would find in a guest of the image too, written ones first.
+    pub(super) fn working_set(&self, image: &GuestImage) -> Result<Vec<PageRange>> {
+        let hv = |error| Error::hypervisor(&error);
+        let memory = self.vm.memory();
+        let written = memory.written_pages().map_err(hv)?;
+        let read = memory.read_pages().map_err(hv)?;
+        let mut set = Vec::new();
+        for (ranges, wrote) in [(written, true), (read, false)] {
+            for (range, writable) in ranges.into_iter().flat_map(|range| image.space.reach(range)) {
+                let pages = (range.end - range.start) / PAGE_SIZE;
+                let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+                set.push(PageRange { address: range.start, pages, write: wrote && writable });
+            }
+        }
+        Ok(set)
+    }
+
     /// Makes the guest what it was when the image was taken that it was made from: all memory and all
     /// registers. `false`: it cannot, and must not be used any more. That is so if it has page tables
     /// that it did not have then, since no hypervisor forgets those, or is not waiting for a command.
     pub(super) fn reset(&mut self, image: &GuestImage) -> Result<bool> {
         let hv = |error| Error::hypervisor(&error);
-        let same_tables = self.space == image.space && self.next_code == image.next_code;
+        let same_tables =
+            self.space.has_tables_of(&image.space) && self.next_code == image.next_code;
         let Some(grown) = self.memories.grown_since(&image.memories) else { return Ok(false) };
         if !self.idle || !same_tables {
             return Ok(false);
@@ -95,6 +115,7 @@ impl Guest {
         }
         self.vm.reset_memory(&image.memory).map_err(hv)?;
         self.vm.restore(&image.vcpu).map_err(hv)?;
+        self.space.clone_from(&image.space);
         self.memories.clone_from(&image.memories);
         self.reply_room = image.reply_room.clone();
         self.pending = None;

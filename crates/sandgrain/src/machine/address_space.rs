@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use sandgrain_abi::layout::PAGE_SIZE;
+use std::ops::Range;
 
 /// Bytes that one entry of the second level can map by itself.
 pub(crate) const LARGE_PAGE: u64 = 2 << 20;
@@ -81,17 +82,28 @@ fn out_of_memory() -> Error {
 }
 
 /// A set of page tables and the pages that it may still use for more of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct AddressSpace {
     root: u64,
     next: u64,
     end: u64,
+    /// What has been mapped, in the order in which it was.
+    regions: Vec<Region>,
+}
+
+/// A range of addresses that is mapped.
+#[derive(Clone, Debug)]
+struct Region {
+    virt: u64,
+    phys: u64,
+    len: u64,
+    access: Access,
 }
 
 impl AddressSpace {
     /// An empty one, whose tables take the zeroed pages from `start` to `end`.
     pub(crate) fn new(start: u64, end: u64) -> Self {
-        Self { root: start, next: start + PAGE_SIZE, end }
+        Self { root: start, next: start + PAGE_SIZE, end, regions: Vec::new() }
     }
 
     /// The guest-physical address of the first table, for CR3.
@@ -107,6 +119,27 @@ impl AddressSpace {
     /// Lets more tables take the zeroed pages from `start` to `end`, and no others.
     pub(crate) fn go_on_at(&mut self, start: u64, end: u64) {
         (self.next, self.end) = (start, end);
+    }
+
+    /// Whether it has the same page tables: not merely as many, since none ever goes away.
+    pub(crate) fn has_tables_of(&self, earlier: &Self) -> bool {
+        (self.next, self.end) == (earlier.next, earlier.end)
+    }
+
+    /// Where ring 3 finds guest-physical bytes: addresses, and whether it may write there. What it cannot
+    /// reach is left out.
+    pub(crate) fn reach(&self, phys: Range<u64>) -> impl Iterator<Item = (Range<u64>, bool)> {
+        self.regions.iter().filter_map(move |region| {
+            let (start, end) =
+                (phys.start.max(region.phys), phys.end.min(region.phys + region.len));
+            let writes = match region.access {
+                Access::Gate | Access::GateData => return None,
+                Access::Code | Access::ReadOnly => false,
+                Access::ReadWrite => true,
+            };
+            let virt = |phys: u64| region.virt + (phys - region.phys);
+            (start < end).then(|| (virt(start)..virt(end), writes))
+        })
     }
 
     /// Maps `len` bytes from `virt` on to those from `phys` on, all multiples of a page. What is mapped
@@ -141,6 +174,16 @@ impl AddressSpace {
             }
             memory.set_entry(slot, entry)?;
             done += size;
+        }
+        match self.regions.last_mut() {
+            // A linear memory that grows, or a segment that is mapped page by page.
+            Some(last)
+                if (last.virt + last.len, last.phys + last.len, last.access)
+                    == (virt, phys, access) =>
+            {
+                last.len += len;
+            }
+            _ => self.regions.push(Region { virt, phys, len, access }),
         }
         Ok(())
     }
@@ -227,6 +270,19 @@ mod tests {
         let len = 2 * LARGE_PAGE - 0x1_0000;
         space.map(&mut memory, next, LARGE_PAGE + 0x1_0000, len, Access::ReadWrite).unwrap();
         assert_eq!(space.next(), tables, "the rest of one table and a large page need no other");
+    }
+
+    #[test]
+    fn ring_3_reaches_what_is_mapped_for_it() {
+        let (mut memory, mut space) = space();
+        space.map(&mut memory, 0x40_0000, 0x7000, 0x1000, Access::Code).unwrap();
+        space.map(&mut memory, 0x40_1000, 0x8000, 0x1000, Access::Code).unwrap();
+        space.map(&mut memory, 0x40_2000, 0x9000, 0x1000, Access::Gate).unwrap();
+        space.map(&mut memory, 0x60_0000, 0xa000, 0x2000, Access::ReadWrite).unwrap();
+        let reach = |range| space.reach(range).collect::<Vec<_>>();
+        assert_eq!(reach(0x7800..0x8800), [(0x40_0800..0x40_1800, false)]);
+        assert_eq!(reach(0..0xb000), [(0x40_0000..0x40_2000, false), (0x60_0000..0x60_1000, true)]);
+        assert_eq!(reach(0x9000..0xa000), []);
     }
 
     #[test]

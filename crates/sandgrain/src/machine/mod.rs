@@ -16,7 +16,7 @@ use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::module::Module;
 use crate::stats::Stats;
-use sandgrain_abi::message::{Command, Outcome};
+use sandgrain_abi::message::{Command, Outcome, PageRange};
 
 /// What a sandbox runs its modules on: a VM, or the reference engine without one.
 pub(crate) trait Machine: Send {
@@ -30,6 +30,8 @@ pub(crate) trait Machine: Send {
     fn stats(&mut self) -> &mut Stats;
     /// Pages of memory that the guest has to itself so far, if the machine can tell.
     fn resident_pages(&self) -> Result<Option<u64>>;
+    /// Pages that the guest has touched, as those made from the image it was made from will; none without a VM.
+    fn working_set(&self, image: &GuestImage) -> Result<Vec<PageRange>>;
     /// What the guest is now, to be made again; `None` if this kind of machine cannot.
     fn capture(&self) -> Result<Option<GuestImage>>;
     /// Makes the guest what it was when the image was taken that it was made from. `false`: it could not, and

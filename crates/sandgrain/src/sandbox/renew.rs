@@ -4,6 +4,8 @@ use super::Sandbox;
 use crate::error::{Error, Result};
 use crate::host::WASI;
 use crate::snapshot::{Snapshot, State, WasiTies};
+use sandgrain_abi::layout::PAGE_SIZE;
+use sandgrain_abi::message::{Command, Outcome, PageRange};
 use sandgrain_wasi::{Wasi, WasiConfig};
 
 impl Sandbox {
@@ -113,5 +115,36 @@ impl Sandbox {
             *wasi = wasi.renewed();
         }
         Ok(true)
+    }
+
+    /// Pages that the guest has touched since it was made from its snapshot, which others will as well.
+    pub(crate) fn working_set(&self) -> Result<Vec<PageRange>> {
+        match &self.origin {
+            Some(origin) => self.machine.working_set(&origin.state().guest),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Has the guest touch pages, so that no later call has to wait for them.
+    pub(crate) fn touch(&mut self, pages: &[PageRange]) -> Result<()> {
+        match self.execute(&Command::Touch(pages.to_vec()))? {
+            Outcome::Returned(_) => Ok(()),
+            outcome => Err(self.unexpected(outcome)),
+        }
+    }
+
+    /// Bytes of memory that it has to itself.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        Ok(self.machine.resident_pages()?.unwrap_or(0) * PAGE_SIZE)
+    }
+
+    /// Whether it was made from this snapshot.
+    pub(crate) fn is_of(&self, snapshot: &Snapshot) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.is(snapshot))
+    }
+
+    /// Whether calls are possible.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.check_alive().is_ok()
     }
 }

@@ -12,6 +12,7 @@ mod hypervisors;
 mod imports;
 mod limits;
 mod messages;
+mod pool;
 mod proposals;
 mod references;
 mod snapshots;

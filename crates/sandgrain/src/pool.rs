@@ -1,0 +1,287 @@
+//! Pools: sandboxes made ahead of the calls that they are for.
+//!
+//! Making a VM takes longer than running a small function in it. A pool makes VMs of a snapshot ahead,
+//! in a thread of its own, and has each touch the pages that calls are going to touch, so that nothing is
+//! left to do for a call but the call.
+
+mod learning;
+mod stock;
+mod threads;
+
+use crate::error::{BoxError, Error, Result};
+use crate::sandbox::{Sandbox, SandboxBuilder};
+use crate::snapshot::Snapshot;
+use learning::Learning;
+use std::fmt;
+use std::ops::{Deref, DerefMut, RangeInclusive};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use stock::{Bounds, Stock, Taken, Tenant};
+use threads::Parked;
+
+pub use stock::PoolStats;
+
+/// What becomes of a VM that has served a caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// It is dropped: each caller gets a VM that nobody has used before.
+    #[default]
+    Fresh,
+    /// It is made what it was in the snapshot, all memory and all registers, and waits for another call of
+    /// the same tenant. Host functions keep what state they have.
+    Reset,
+    /// It waits as it is for another call of the same tenant.
+    Keep,
+}
+
+type Configure = dyn Fn(SandboxBuilder) -> SandboxBuilder + Send + Sync;
+type WarmUp = dyn Fn(&mut Sandbox) -> Result<(), BoxError> + Send + Sync;
+
+/// How a pool's sandboxes are made.
+struct Recipe {
+    snapshot: Snapshot,
+    configure: Box<Configure>,
+    warm_up: Option<Box<WarmUp>>,
+}
+
+/// What a pool is to be.
+pub struct PoolBuilder {
+    recipe: Recipe,
+    policy: Policy,
+    bounds: Bounds,
+    memory: u64,
+}
+
+impl PoolBuilder {
+    /// What becomes of a VM that has served a caller. Default: [`Policy::Fresh`].
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many VMs wait for callers: the pool keeps as many as the demand asks for, within these bounds.
+    /// Default: 1 to 16.
+    #[must_use]
+    pub fn parked(mut self, count: RangeInclusive<usize>) -> Self {
+        (self.bounds.min_ready, self.bounds.max_ready) = count.into_inner();
+        self
+    }
+
+    /// How many VMs there may be, those in use included. Default: 64, which is also about what a process
+    /// should have: the kernel takes longer for everything the more VMs a process has.
+    #[must_use]
+    pub fn at_most(mut self, total: usize) -> Self {
+        self.bounds.max_total = total;
+        self
+    }
+
+    /// Bytes of memory that VMs may take while they wait. Default: 256 MiB.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// What each sandbox is given before it is built: host functions, WASI. Called from the pool's threads.
+    #[must_use]
+    pub fn configure(
+        mut self,
+        configure: impl Fn(SandboxBuilder) -> SandboxBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.recipe.configure = Box::new(configure);
+        self
+    }
+
+    /// What each sandbox does once, before it is made what it was and waits for a caller; a call like those
+    /// that it is for, say. Not needed for speed as a rule: a pool sees which pages calls touch, and has
+    /// them touched ahead without running anything of the guest's.
+    #[must_use]
+    pub fn warm_up(
+        mut self,
+        warm_up: impl Fn(&mut Sandbox) -> Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.recipe.warm_up = Some(Box::new(warm_up));
+        self
+    }
+
+    /// Makes the pool; its first VMs are made in the background.
+    ///
+    /// # Errors
+    /// [`Error::BadCall`] for bounds that contradict each other; [`Error::Host`] without threads for it. What is
+    /// wrong with the sandboxes themselves, the first [`Pool::take`] says.
+    pub fn build(self) -> Result<Pool> {
+        let Bounds { min_ready, max_ready, max_total } = self.bounds;
+        if min_ready > max_ready || max_ready > max_total || max_total == 0 {
+            return Err(Error::BadCall(format!(
+                "a pool with {min_ready} to {max_ready} parked VMs and at most {max_total} in all; the first \
+                 must not be larger than the second, nor that than the third, nor that be 0"
+            )));
+        }
+        if max_total > MAX_TOTAL {
+            return Err(Error::BadCall(format!(
+                "a pool of {max_total} VMs; one process can have {MAX_TOTAL} at the most"
+            )));
+        }
+        let (bin, retired) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            recipe: self.recipe,
+            policy: self.policy,
+            memory: self.memory,
+            stock: Mutex::new(Stock::new(self.bounds)),
+            learning: Mutex::default(),
+            wanted: Condvar::new(),
+            bin,
+            closed: std::sync::atomic::AtomicBool::new(false),
+        });
+        let threads = threads::start(&shared, retired)?;
+        Ok(Pool { shared, threads })
+    }
+}
+
+/// More VMs than this no process has use for: each is two descriptors and dozens of mappings.
+const MAX_TOTAL: usize = 1000;
+
+impl fmt::Debug for PoolBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolBuilder")
+            .field("policy", &self.policy)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sandboxes of one snapshot, made ahead of the calls that they are for. Dropping it drops those that wait.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What callers and the pool's threads share.
+struct Shared {
+    recipe: Recipe,
+    policy: Policy,
+    memory: u64,
+    stock: Mutex<Stock<Parked>>,
+    learning: Mutex<Learning>,
+    /// Tells the thread that makes VMs to look again.
+    wanted: Condvar,
+    /// For the thread that drops VMs.
+    bin: mpsc::Sender<threads::Retired>,
+    closed: std::sync::atomic::AtomicBool,
+}
+
+impl Shared {
+    fn stock(&self) -> MutexGuard<'_, Stock<Parked>> {
+        // No panic can leave it half changed.
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learning(&self) -> MutexGuard<'_, Learning> {
+        self.learning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    /// Describes a pool of sandboxes of a snapshot.
+    #[must_use]
+    pub fn builder(snapshot: &Snapshot) -> PoolBuilder {
+        PoolBuilder {
+            recipe: Recipe {
+                snapshot: snapshot.clone(),
+                configure: Box::new(|builder| builder),
+                warm_up: None,
+            },
+            policy: Policy::default(),
+            bounds: Bounds { min_ready: 1, max_ready: 16, max_total: 64 },
+            memory: 256 << 20,
+        }
+    }
+
+    /// A sandbox for a tenant: one that waits, or a new one if none does. Until it is dropped it is the
+    /// caller's own. With [`Policy::Reset`] and [`Policy::Keep`] a sandbox that has served a tenant never
+    /// serves another.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if there are as many as the pool's bounds allow; otherwise as
+    /// [`SandboxBuilder::build`].
+    pub fn take(&self, tenant: &str) -> Result<Pooled<'_>> {
+        let tenant: Tenant = tenant.into();
+        let taken = self.shared.stock().take(&tenant);
+        self.shared.wanted.notify_one();
+        let sandbox = match taken {
+            Taken::Ready(parked) => parked.sandbox,
+            Taken::Make(in_the_way) => {
+                drop(in_the_way);
+                let made = self.shared.recipe.build();
+                made.inspect_err(|_| self.shared.stock().give_up())?
+            }
+            Taken::Refused => {
+                return Err(Error::Limit {
+                    what: "the pool's sandboxes",
+                    limit: format!("{}", self.shared.stock().stats().in_use),
+                    detail: "all of them are in use".to_owned(),
+                });
+            }
+        };
+        Ok(Pooled { pool: &self.shared, tenant, sandbox: Some(sandbox) })
+    }
+
+    /// What the pool has, and what has happened so far.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        self.shared.stock().stats()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.close();
+        for thread in self.threads.drain(..) {
+            // A panic in it has been reported by the panic hook; there is nothing left to do.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// A sandbox of a pool, in a caller's hands. When it is dropped, the pool's [`Policy`] says what becomes of it.
+pub struct Pooled<'a> {
+    pool: &'a Shared,
+    tenant: Tenant,
+    /// Taken out when this is dropped.
+    sandbox: Option<Sandbox>,
+}
+
+impl Deref for Pooled<'_> {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        self.sandbox.as_ref().unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
+    }
+}
+
+impl DerefMut for Pooled<'_> {
+    fn deref_mut(&mut self) -> &mut Sandbox {
+        self.sandbox.as_mut().unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
+    }
+}
+
+impl Drop for Pooled<'_> {
+    fn drop(&mut self) {
+        if let Some(sandbox) = self.sandbox.take() {
+            self.pool.give_back(Arc::clone(&self.tenant), sandbox);
+        }
+    }
+}
+
+impl fmt::Debug for Pooled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pooled").field(&self.sandbox).finish()
+    }
+}

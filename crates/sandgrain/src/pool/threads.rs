@@ -1,0 +1,232 @@
+//! What a pool does behind its callers' backs: making VMs, and dropping them.
+
+use super::{Policy, Recipe, Shared};
+use crate::error::{Error, Result};
+use crate::pool::stock::Tenant;
+use crate::sandbox::Sandbox;
+use sandgrain_abi::message::PageRange;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often the pool looks whether it has more VMs than are needed.
+const LOOK_BACK: Duration = Duration::from_secs(1);
+/// How long it waits after a VM could not be made, at first and at the most.
+const BACK_OFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+/// Bytes that a VM takes besides its memory: the kernel's, for its structures.
+const OVERHEAD: u64 = 128 << 10;
+
+/// A VM that waits, or has waited.
+pub(super) struct Parked {
+    pub(super) sandbox: Sandbox,
+    /// Of the set of pages that it has touched ahead.
+    generation: u32,
+}
+
+/// A VM on its way out.
+pub(super) enum Retired {
+    /// It has served a caller, and may have something to teach.
+    Used(Sandbox),
+    /// Nothing can be learned of it.
+    Other(Sandbox),
+    /// There will be no more.
+    End,
+}
+
+/// Starts the threads.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    retired: mpsc::Receiver<Retired>,
+) -> Result<Vec<JoinHandle<()>>> {
+    let failed = |error| Error::Host(format!("no thread for a pool: {error}"));
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.to_owned()).spawn(run)
+    };
+    let (maker, reaper) = (Arc::clone(shared), Arc::clone(shared));
+    let reaper =
+        spawn("sandgrain-reaper", Box::new(move || reaper.reap(&retired))).map_err(failed)?;
+    match spawn("sandgrain-maker", Box::new(move || maker.make())) {
+        Ok(maker) => Ok(vec![maker, reaper]),
+        Err(error) => {
+            shared.close();
+            Err(failed(error))
+        }
+    }
+}
+
+impl Recipe {
+    /// A sandbox as it is at first.
+    pub(super) fn build(&self) -> Result<Sandbox> {
+        (self.configure)(self.snapshot.sandbox()).build()
+    }
+
+    /// A sandbox whose first call finds all pages mapped that calls are known to touch.
+    fn build_warm(&self, pages: &[PageRange]) -> Result<Sandbox> {
+        let mut sandbox = self.build()?;
+        if let Some(warm_up) = &self.warm_up {
+            warm_up(&mut sandbox)
+                .map_err(|error| Error::Host(format!("the pool's warm-up: {error}")))?;
+        }
+        sandbox.touch(pages)?;
+        if sandbox.reset()? {
+            return Ok(sandbox);
+        }
+        // What it did cannot be undone, so only that is left which need not be.
+        let mut sandbox = self.build()?;
+        sandbox.touch(pages)?;
+        if sandbox.reset()? {
+            return Ok(sandbox);
+        }
+        Err(Error::Host("a sandbox that has done nothing cannot be reset".to_owned()))
+    }
+}
+
+impl Shared {
+    /// Makes VMs, and drops some, until the pool is closed.
+    fn make(&self) {
+        let mut back_off = BACK_OFF[0];
+        let mut look_back = Instant::now() + LOOK_BACK;
+        while !self.closed.load(Ordering::Acquire) {
+            if Instant::now() >= look_back {
+                self.stock().look_back();
+                look_back = Instant::now() + LOOK_BACK;
+            }
+            if let Some(parked) = self.stock().surplus() {
+                self.retire(Retired::Other(parked.sandbox));
+                continue;
+            }
+            let (pages, generation) = self.learning().set();
+            let begun = self.stock().begin();
+            if begun {
+                match self.recipe.build_warm(&pages) {
+                    Ok(sandbox) => {
+                        self.bound_memory(&sandbox);
+                        self.stock().finish(Some(Parked { sandbox, generation }));
+                        back_off = BACK_OFF[0];
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a pool could not make a sandbox");
+                        self.stock().finish(None);
+                        back_off = (back_off * 2).min(BACK_OFF[1]);
+                    }
+                }
+            } else if self.warm_again(&pages, generation) {
+                continue;
+            }
+            let wait = if begun { back_off } else { look_back - Instant::now().min(look_back) };
+            let stock = self.stock();
+            // Closed before the lock was taken: nobody will notify any more.
+            if !self.closed.load(Ordering::Acquire) {
+                let waited = self.wanted.wait_timeout(stock, wait);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Has a parked VM touch what has been learned since it was made. Whether there was one.
+    fn warm_again(&self, pages: &[PageRange], generation: u32) -> bool {
+        let old = |parked: &Parked| parked.generation != generation;
+        let Some(mut parked) = self.stock().rework(old) else { return false };
+        let warm = parked.sandbox.touch(pages).and_then(|()| parked.sandbox.reset());
+        match warm {
+            Ok(true) => {
+                parked.generation = generation;
+                self.bound_memory(&parked.sandbox);
+                self.stock().finish(Some(parked));
+            }
+            _ => {
+                self.stock().finish(None);
+                self.retire(Retired::Other(parked.sandbox));
+            }
+        }
+        true
+    }
+
+    /// Keeps the number of VMs that wait within the pool's memory.
+    fn bound_memory(&self, sandbox: &Sandbox) {
+        match sandbox.resident_bytes() {
+            Ok(bytes) => {
+                let most = self.memory / (bytes + OVERHEAD);
+                self.stock().cap(usize::try_from(most).unwrap_or(usize::MAX));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a pool cannot tell how much memory a sandbox takes")
+            }
+        }
+    }
+
+    /// Deals with a VM that a caller does not want any more.
+    pub(super) fn give_back(&self, tenant: Tenant, mut sandbox: Sandbox) {
+        let fit = sandbox.is_alive() && sandbox.is_of(&self.recipe.snapshot);
+        let kept = match self.policy {
+            Policy::Fresh => false,
+            Policy::Keep => fit,
+            Policy::Reset => {
+                self.learn(&sandbox);
+                fit && sandbox.reset().unwrap_or_else(|error| {
+                    tracing::warn!(%error, "a sandbox could not be reset");
+                    false
+                })
+            }
+        };
+        let generation = self.learning().set().1;
+        let mut stock = self.stock();
+        stock.give_up();
+        let out = if kept {
+            stock.keep(tenant, Parked { sandbox, generation }).map(|parked| parked.sandbox)
+        } else {
+            let planned = self.policy == Policy::Fresh;
+            stock.count(|events| if planned { events.retired += 1 } else { events.replaced += 1 });
+            Some(sandbox)
+        };
+        drop(stock);
+        if let Some(sandbox) = out {
+            self.retire(Retired::Used(sandbox));
+        }
+    }
+
+    /// Looks at the pages that a sandbox has touched, if there is still something to learn.
+    fn learn(&self, sandbox: &Sandbox) {
+        if !sandbox.is_alive() || !self.learning().is_curious() {
+            return;
+        }
+        match sandbox.working_set() {
+            Ok(pages) => {
+                self.learning().add(&pages);
+                self.wanted.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a pool cannot see which pages a call has touched")
+            }
+        }
+    }
+
+    fn retire(&self, retired: Retired) {
+        // Without the thread, which lives as long as the pool, it is dropped here.
+        let _ = self.bin.send(retired);
+    }
+
+    /// Drops VMs until there are no more.
+    fn reap(&self, retired: &mpsc::Receiver<Retired>) {
+        for retired in retired {
+            match retired {
+                Retired::Used(sandbox) => self.learn(&sandbox),
+                Retired::Other(sandbox) => drop(sandbox),
+                Retired::End => return,
+            }
+        }
+    }
+
+    /// Ends the threads, after the VMs that are on their way out.
+    pub(super) fn close(&self) {
+        let mut stock = self.stock();
+        self.closed.store(true, Ordering::Release);
+        let left = stock.clear();
+        drop(stock);
+        self.wanted.notify_all();
+        left.into_iter().for_each(|parked| self.retire(Retired::Other(parked.sandbox)));
+        self.retire(Retired::End);
+    }
+}
