@@ -1,6 +1,6 @@
 //! Initial content of memory.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, fs::File, ops::Range, sync::Arc};
 
 use crate::{Error, PAGE_SIZE, platform::SealedFile};
 
@@ -12,6 +12,19 @@ use crate::{Error, PAGE_SIZE, platform::SealedFile};
 /// [were captured](crate::GuestMemory::capture) of VMs of one image share its layers.
 #[derive(Clone)]
 pub struct MemoryImage(Arc<[Extent]>);
+
+/// Where some pages of an image are. All numbers are bytes, and multiples of the page size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Guest-physical address of the first byte.
+    pub address: u64,
+    /// How many.
+    pub len: u64,
+    /// Which of the layers' files they are in.
+    pub layer: usize,
+    /// Where they begin in that file.
+    pub offset: u64,
+}
 
 /// Pages of a layer and where they are in guest-physical memory. All numbers are multiples of the page size.
 #[derive(Clone)]
@@ -52,6 +65,61 @@ impl MemoryImage {
         let file = Arc::new(SealedFile::new([bytes])?);
         let len = file.len();
         Ok(MemoryImage::from_extents(vec![Extent { start: 0, len, file, offset: 0 }]))
+    }
+
+    /// An image of pages in files, each of them in order of guest-physical addresses and without overlaps. The
+    /// files are mapped, not read: see [`MemoryImage::layers`] for where they come from. Each must be a
+    /// regular file of this process's user that its mode lets nobody write to.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if a file is not such a one, or a place lies outside of its file or over another.
+    pub fn from_layers(files: Vec<File>, places: &[Place]) -> Result<Self, Error> {
+        let files: Vec<_> = files
+            .into_iter()
+            .map(|file| SealedFile::open(file).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let mut extents: Vec<Extent> = Vec::new();
+        for place in places {
+            let extent = files.get(place.layer).and_then(|file| {
+                let [start, len, offset] = [place.address, place.len, place.offset]
+                    .map(|number| usize::try_from(number).ok());
+                let extent =
+                    Extent { start: start?, len: len?, file: Arc::clone(file), offset: offset? };
+                let whole = [extent.start, extent.len, extent.offset];
+                let fits = extent.start.checked_add(extent.len).is_some()
+                    && extent.offset.checked_add(extent.len)? <= file.len()
+                    && whole.iter().all(|number| number.is_multiple_of(PAGE_SIZE));
+                let after = extents.last().is_none_or(|last| last.end() <= extent.start);
+                (fits && after).then_some(extent)
+            });
+            extents.push(extent.ok_or_else(|| Error::Rejected {
+                what: format!("{place:?} of an image"),
+                source: std::io::ErrorKind::InvalidData.into(),
+            })?);
+        }
+        Ok(MemoryImage::from_extents(extents))
+    }
+
+    /// The content of each of its files, and where which part of which is: all that
+    /// [`from_layers`](Self::from_layers) takes to make the same image.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn layers(&self) -> Result<(Vec<&[u8]>, Vec<Place>), Error> {
+        let mut files: Vec<&Arc<SealedFile>> = Vec::new();
+        let places = self.0.iter().map(|extent| {
+            let known = files.iter().position(|file| Arc::ptr_eq(file, &extent.file));
+            let layer = known.unwrap_or_else(|| {
+                files.push(&extent.file);
+                files.len() - 1
+            });
+            let [address, len, offset] =
+                [extent.start, extent.len, extent.offset].map(|number| number as u64);
+            Place { address, len, layer, offset }
+        });
+        let places = places.collect();
+        let contents = files.into_iter().map(|file| file.bytes()).collect::<Result<_, _>>()?;
+        Ok((contents, places))
     }
 
     /// Nothing but zeros.

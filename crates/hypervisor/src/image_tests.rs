@@ -141,3 +141,65 @@ fn a_large_change_is_given_back() {
     assert!(bytes[..512 * PAGE_SIZE].iter().all(|byte| *byte == 1));
     assert!(bytes[512 * PAGE_SIZE..].iter().all(|byte| *byte == 0));
 }
+
+/// Layers as files on disk that nobody may write to.
+fn on_disk(directory: &std::path::Path, layers: &[&[u8]]) -> Vec<File> {
+    let file = |(n, layer): (usize, &&[u8])| {
+        let path = directory.join(n.to_string());
+        std::fs::write(&path, layer).unwrap();
+        let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(&path, permissions).unwrap();
+        File::open(&path).unwrap()
+    };
+    layers.iter().enumerate().map(file).collect()
+}
+
+#[test]
+fn an_image_of_files_is_the_one_that_the_files_were_made_of() {
+    let base = MemoryImage::new(&[page(1), page(2), page(3)].concat()).unwrap();
+    let mut memory = GuestMemory::with_image(&base, PAGES * PAGE_SIZE).unwrap();
+    for at in [1, 9, 10, 40] {
+        write(&mut memory, at, 7);
+    }
+    let image = memory.capture().unwrap();
+    let (layers, places) = image.layers().unwrap();
+    assert_eq!(layers.len(), 2);
+    let directory = tempfile::tempdir().unwrap();
+    let loaded = MemoryImage::from_layers(on_disk(directory.path(), &layers), &places).unwrap();
+    assert_eq!(loaded.layers().unwrap(), (layers, places));
+    let second = GuestMemory::with_image(&loaded, PAGES * PAGE_SIZE).unwrap();
+    assert_eq!(first_bytes(&second), first_bytes(&memory));
+}
+
+#[test]
+fn places_that_make_no_image_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let layer = [page(1), page(2)].concat();
+    let size = PAGE_SIZE as u64;
+    let good = Place { address: 4 * size, len: size, layer: 0, offset: size };
+    let load = |places: &[Place]| {
+        let files = on_disk(directory.path(), &[&layer]);
+        std::fs::remove_file(directory.path().join("0")).unwrap();
+        MemoryImage::from_layers(files, places)
+    };
+    assert_eq!(load(&[good]).unwrap().len(), 5 * PAGE_SIZE);
+    for bad in [
+        Place { layer: 1, ..good },
+        Place { offset: 2 * size, ..good },
+        Place { len: 2 * size, ..good },
+        Place { offset: 1, ..good },
+        Place { address: 1, ..good },
+        Place { len: 1, ..good },
+        Place { address: u64::MAX - size + 1, ..good },
+        Place { offset: u64::MAX - size + 1, ..good },
+    ] {
+        let error = load(&[bad]).unwrap_err();
+        assert!(matches!(error, Error::Rejected { .. }), "{bad:?}: {error}");
+    }
+    let after = Place { address: 5 * size, ..good };
+    load(&[good, after]).unwrap();
+    for order in [[after, good], [good, good]] {
+        assert!(load(&order).is_err(), "{order:?}");
+    }
+}

@@ -62,7 +62,7 @@ pub use crate::{
     error::Error,
     features::CpuFeatures,
     hypervisor::{Hypervisor, HypervisorKind, Vm, VmExit},
-    image::MemoryImage,
+    image::{MemoryImage, Place},
     interrupt::Interrupter,
     memory::GuestMemory,
     registers::*,

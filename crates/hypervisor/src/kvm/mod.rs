@@ -9,6 +9,7 @@ mod exit;
 mod kick;
 mod probe;
 mod requests;
+mod saved;
 mod signal;
 mod state;
 mod vcpu;
@@ -20,7 +21,7 @@ use kvm_bindings::CpuId;
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
 
 pub use self::probe::{probe, probe_path};
-pub(crate) use self::state::SavedVcpu;
+pub(crate) use self::saved::SavedVcpu;
 use self::vm::KvmVm;
 use crate::{CpuFeatures, Error, GuestMemory, Hypervisor, HypervisorKind, Vm};
 

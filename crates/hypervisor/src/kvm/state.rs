@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use kvm_bindings::{
-    Msrs, kvm_debugregs, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs,
-    kvm_vcpu_events, kvm_xcrs, kvm_xsave,
-};
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_xcrs};
 use kvm_ioctls::VcpuFd;
 
-use super::{Host, device};
+use super::{Host, SavedVcpu, device};
 use crate::{
     CR4_OSXSAVE, DescriptorTable, EFER_SCE, Error, Registers, SystemRegisters, VcpuState,
     state::Backend,
@@ -48,20 +45,6 @@ const TYPE_DATA: u8 = 3;
 const TYPE_CODE: u8 = 11;
 const TYPE_TSS_AVAILABLE: u8 = 9;
 const TYPE_TSS_BUSY: u8 = 11;
-
-/// A vCPU's state in KVM's words.
-pub(crate) struct SavedVcpu {
-    registers: kvm_regs,
-    system: kvm_sregs,
-    /// Floating-point and vector registers, all that the host's CPU has: some software KVMs run ring 3
-    /// with AVX on, offered or not. KVM_GET_FPU and KVM_SET_FPU would leave the upper halves behind.
-    vectors: Box<kvm_xsave>,
-    xcrs: Option<kvm_xcrs>,
-    debug: kvm_debugregs,
-    msrs: Vec<kvm_msr_entry>,
-    mp_state: kvm_mp_state,
-    events: kvm_vcpu_events,
-}
 
 /// Those of [`SAVED_MSRS`] that this KVM has.
 pub(super) fn available_msrs(kvm: &kvm_ioctls::Kvm) -> Result<Vec<u32>, Error> {

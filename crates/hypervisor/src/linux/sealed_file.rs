@@ -1,9 +1,10 @@
-//! Anonymous files that nobody can change.
+//! Files that nobody changes: anonymous ones that are sealed, and this user's own.
 
 use std::{
     fs::File,
     io::{self, Write},
     os::fd::{AsRawFd, FromRawFd},
+    os::unix::fs::MetadataExt,
     ptr,
     ptr::NonNull,
     slice,
@@ -12,7 +13,8 @@ use std::{
 
 use crate::{Error, PAGE_SIZE};
 
-/// An anonymous file in memory whose content and size are sealed.
+/// A file whose content and size do not change: an anonymous one in memory that is sealed, or one on disk
+/// that nobody may write to.
 pub(crate) struct SealedFile {
     file: File,
     len: usize,
@@ -37,6 +39,31 @@ impl SealedFile {
         file.set_len(len as u64).map_err(out_of_memory(len))?;
         seal(&file)?;
         Ok(SealedFile { file, len, view: OnceLock::new() })
+    }
+
+    /// A file on disk, whose size is a whole number of pages. It must be a regular file of this process's user
+    /// that nobody may write to, by its mode: whoever can change it all the same, root and programs of
+    /// this very user, can change this process's memory too. Deleting it does no harm.
+    pub(crate) fn open(file: File) -> Result<Self, Error> {
+        let metadata = file.metadata().map_err(|source| Error::Host { call: "fstat", source })?;
+        // SAFETY: it has no requirements.
+        let user = unsafe { libc::geteuid() };
+        let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        let what = if !metadata.is_file() {
+            "it is no regular file"
+        } else if metadata.uid() != user {
+            "it belongs to another user"
+        } else if metadata.mode() & 0o222 != 0 {
+            "it can be written to"
+        } else if !len.is_multiple_of(PAGE_SIZE) {
+            "its size is no multiple of a page"
+        } else {
+            return Ok(SealedFile { file, len, view: OnceLock::new() });
+        };
+        Err(Error::Rejected {
+            what: format!("a file as a layer of memory: {what}"),
+            source: io::ErrorKind::PermissionDenied.into(),
+        })
     }
 
     /// Its content. Mapped at the first call, for as long as the file lives.
@@ -66,13 +93,13 @@ struct View {
     len: usize,
 }
 
-// SAFETY: it owns a mapping that is only ever read, of a file that nobody can write to.
+// SAFETY: it owns a mapping that is only ever read, of a file that does not change.
 unsafe impl Send for View {}
 // SAFETY: as above.
 unsafe impl Sync for View {}
 
 impl View {
-    /// `file` is sealed and has `len` bytes, a multiple of the page size.
+    /// `file` has `len` bytes, a multiple of the page size, and does not change.
     fn new(file: &File, len: usize) -> Result<Self, Error> {
         if len == 0 {
             return Ok(View { start: NonNull::dangling(), len });
@@ -98,8 +125,8 @@ impl View {
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: `len` bytes are mapped readable until `drop`, or it is an empty slice. The seals keep
-        // everybody from writing to them and from taking them away.
+        // SAFETY: `len` bytes are mapped readable until `drop`, or it is an empty slice. Nobody writes to them
+        // or takes them away: see `SealedFile::new` and `open`, of one of which the file is.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -168,6 +195,28 @@ mod tests {
         assert_eq!((&bytes[..8], bytes.len()), (&b"one, two"[..], 4096));
         assert!(bytes[8..].iter().all(|byte| *byte == 0));
         assert!(SealedFile::new([]).unwrap().bytes().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_file_on_disk_must_be_this_users_and_read_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("layer");
+        std::fs::write(&path, vec![7; 8192]).unwrap();
+        let open = || SealedFile::open(std::fs::File::open(&path).unwrap());
+        let refused =
+            |result: Result<SealedFile, crate::Error>| result.map(|_| ()).unwrap_err().to_string();
+        assert!(refused(open()).contains("can be written to"));
+        let mut permissions = std::fs::metadata(&path).unwrap().permissions();
+        permissions.set_readonly(true);
+        std::fs::set_permissions(&path, permissions.clone()).unwrap();
+        let file = open().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(file.bytes().unwrap(), [7; 8192], "deleted or not");
+        std::fs::write(&path, [7; 100]).unwrap();
+        std::fs::set_permissions(&path, permissions).unwrap();
+        assert!(refused(open()).contains("multiple"));
+        let other = SealedFile::open(std::fs::File::open(directory.path()).unwrap());
+        assert!(refused(other).contains("regular file"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the guest and the host see of memory.
 
-use sandgrain_hypervisor::{Error, GuestMemory, MemoryImage, PAGE_SIZE, Vm};
+use sandgrain_hypervisor::{Error, GuestMemory, MemoryImage, PAGE_SIZE, VcpuState, Vm};
 
 use crate::machine::*;
 
@@ -53,6 +53,18 @@ fn reset_is_seen_by_the_guest() {
         assert_eq!(vm.memory().read_u64(beyond).unwrap(), 0);
         assert_eq!(vm.memory().read_u32(DATA).unwrap(), 0);
     }
+}
+
+#[test]
+fn bytes_that_are_no_state_are_refused() {
+    let vm = start(Ring::User, &OUT);
+    let bytes = vm.save().unwrap().to_bytes();
+    let state = |bytes: &[u8]| VcpuState::from_bytes(hypervisor().kind(), bytes);
+    for len in (0..bytes.len()).step_by(97) {
+        assert!(matches!(state(&bytes[..len]), Err(Error::Rejected { .. })), "{len}");
+    }
+    assert!(state(&[&bytes[..], &[0]].concat()).is_err());
+    assert!(state(&[&[99], &bytes[1..]].concat()).is_err());
 }
 
 /// Maps a page for the guest and takes it away again, three times; `touch` writes to it or not.
@@ -110,7 +122,10 @@ fn a_vm_goes_on_where_another_was_captured() {
     let mut vm = start_image(Ring::User, &MemoryImage::new(&content(&code)).unwrap());
     assert_eq!((run_to_port(&mut *vm), run_to_port(&mut *vm)), (1, 2));
     let (state, image) = (vm.save().unwrap(), vm.memory().capture().unwrap());
-    for _ in 0..2 {
+    let bytes = state.to_bytes();
+    let from_bytes = VcpuState::from_bytes(hypervisor().kind(), &bytes).unwrap();
+    assert_eq!(from_bytes.to_bytes(), bytes);
+    for state in [state, from_bytes] {
         let memory = GuestMemory::with_image(&image, MEMORY).unwrap();
         let mut other = hypervisor().create_vm(memory).unwrap();
         other.restore(&state).unwrap();
