@@ -17,7 +17,7 @@ mod vm;
 
 use std::{path::Path, sync::Arc};
 
-use kvm_bindings::CpuId;
+use kvm_bindings::{CpuId, KVM_SYNC_X86_VALID_FIELDS};
 use kvm_ioctls::{Cap, VcpuFd, VmFd};
 
 pub use self::probe::{probe, probe_path};
@@ -59,6 +59,8 @@ struct Host {
     features: CpuFeatures,
     /// The vector states that guests can use, or `None` without XSAVE.
     xcr0: Option<u64>,
+    /// Whether KVM_RUN takes registers from the page that it shares.
+    sync_regs: bool,
     /// MSRs that are part of a saved state.
     msrs: Vec<u32>,
     /// The signal that takes a thread out of KVM_RUN.
@@ -97,6 +99,9 @@ impl Kvm {
         let cpuid = cpuid::supported(&kvm)?;
         let xcr0 = cpuid::xcr0(&cpuid).filter(|_| kvm.check_extension(Cap::Xcrs));
         let features = cpuid::features(&cpuid, xcr0);
+        let fields = kvm.check_extension_int(Cap::SyncRegs);
+        let sync_regs = fields & KVM_SYNC_X86_VALID_FIELDS.cast_signed()
+            == KVM_SYNC_X86_VALID_FIELDS.cast_signed();
         let msrs = state::available_msrs(&kvm)?;
         let sentinel_vm = kvm.create_vm().map_err(device::failed("KVM_CREATE_VM"))?;
         let sentinel_vcpu =
@@ -108,6 +113,7 @@ impl Kvm {
             cpuid,
             features,
             xcr0,
+            sync_regs,
             msrs,
             signal,
             _sentinel: (sentinel_vcpu, sentinel_vm),

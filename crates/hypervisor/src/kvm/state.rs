@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_xcrs};
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
 use kvm_ioctls::VcpuFd;
 
 use super::{Host, SavedVcpu, device};
@@ -72,13 +72,26 @@ pub(super) fn save(host: &Host, vcpu: &VcpuFd) -> Result<VcpuState, Error> {
 }
 
 /// Everything about the vCPU, back to what it was.
-pub(super) fn restore(host: &Host, vcpu: &VcpuFd, state: &VcpuState) -> Result<(), Error> {
-    let Backend::Kvm(saved) = &*state.0;
+pub(super) fn restore(host: &Host, vcpu: &VcpuFd, saved: &SavedVcpu) -> Result<(), Error> {
+    let system = system_registers(host, saved);
+    vcpu.set_sregs(&system).map_err(device::refused("the state's system registers"))?;
+    restore_rest(host, vcpu, saved)?;
+    vcpu.set_regs(&saved.registers).map_err(device::refused("the state's registers"))?;
+    // After the registers, which drop any pending exception.
+    vcpu.set_vcpu_events(&saved.events).map_err(device::refused("the state's pending events"))
+}
+
+/// The system registers of a saved state, as they are to be set.
+pub(super) fn system_registers(host: &Host, saved: &SavedVcpu) -> kvm_sregs {
     let mut system = saved.system;
     // Some KVMs report a busy TSS whatever was set.
     system.tr.type_ = tss_type(host);
-    vcpu.set_sregs(&system).map_err(device::refused("the state's system registers"))?;
-    if let Some(xcrs) = &saved.xcrs {
+    system
+}
+
+/// All but general and system registers and pending events.
+pub(super) fn restore_rest(host: &Host, vcpu: &VcpuFd, saved: &SavedVcpu) -> Result<(), Error> {
+    if let (Some(xcrs), Some(_)) = (&saved.xcrs, host.xcr0) {
         vcpu.set_xcrs(xcrs).map_err(device::refused("the state's XCR0"))?;
     }
     // SAFETY: the kernel reads more than this struct only for a process that has asked for dynamic
@@ -87,9 +100,6 @@ pub(super) fn restore(host: &Host, vcpu: &VcpuFd, state: &VcpuState) -> Result<(
         .map_err(device::refused("the state's vector registers"))?;
     set_msrs(vcpu, &saved.msrs)?;
     vcpu.set_debug_regs(&saved.debug).map_err(device::refused("the state's debug registers"))?;
-    vcpu.set_regs(&saved.registers).map_err(device::refused("the state's registers"))?;
-    // After the registers, which drop any pending exception.
-    vcpu.set_vcpu_events(&saved.events).map_err(device::refused("the state's pending events"))?;
     vcpu.set_mp_state(saved.mp_state).map_err(device::refused("the state's run state"))
 }
 

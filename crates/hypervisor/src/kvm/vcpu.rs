@@ -7,7 +7,9 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use kvm_bindings::{kvm_run, kvm_run__bindgen_ty_1};
+use kvm_bindings::{
+    KVM_SYNC_X86_VALID_FIELDS, kvm_regs, kvm_run, kvm_run__bindgen_ty_1, kvm_sregs, kvm_vcpu_events,
+};
 use kvm_ioctls::{VcpuFd, VmFd};
 
 use super::device;
@@ -72,6 +74,26 @@ impl Vcpu {
                 Err(Error::Host { call: "KVM_RUN with immediate_exit", source })
             }
         }
+    }
+
+    /// Has the kernel take these registers at the beginning of the next KVM_RUN, as if they were set now by
+    /// calls of their own, each of which takes some microseconds. What it refuses, KVM_RUN says.
+    pub(super) fn defer(&mut self, regs: &kvm_regs, sregs: &kvm_sregs, events: &kvm_vcpu_events) {
+        // SAFETY: the fields are mapped, aligned as the struct has them, and only the kernel accesses them
+        // besides this thread, in KVM_RUN, which `&mut self` says is not under way.
+        unsafe {
+            let run = self.run.as_ptr();
+            (&raw mut (*run).s.regs.regs).write(*regs);
+            (&raw mut (*run).s.regs.sregs).write(*sregs);
+            (&raw mut (*run).s.regs.events).write(*events);
+            (&raw mut (*run).kvm_dirty_regs).write(u64::from(KVM_SYNC_X86_VALID_FIELDS));
+        }
+    }
+
+    /// Whether the kernel has not taken them yet.
+    pub(super) fn is_deferred(&self) -> bool {
+        // SAFETY: the field is mapped, and written to by `defer` and, in KVM_RUN, by the kernel.
+        unsafe { (&raw const (*self.run.as_ptr()).kvm_dirty_regs).read() != 0 }
     }
 
     /// Why KVM_RUN returned, one of `KVM_EXIT_*`.

@@ -7,7 +7,8 @@ use kvm_ioctls::VmFd;
 
 use super::{Host, device, exit, kick::Kicker, state, vcpu::Vcpu};
 use crate::{
-    Error, GuestMemory, Interrupter, MemoryImage, Registers, SystemRegisters, VcpuState, Vm, VmExit,
+    Error, GuestMemory, Interrupter, MemoryImage, Registers, SystemRegisters, VcpuState, Vm,
+    VmExit, state::Backend,
 };
 
 /// A VM of KVM's.
@@ -20,6 +21,8 @@ pub(super) struct KvmVm {
     /// The last exit was a port access, which KVM finishes only when it is entered again: until then
     /// the registers are those of before.
     unfinished: Cell<bool>,
+    /// The state that was restored last, which KVM has taken.
+    restored: Option<VcpuState>,
     /// The exit that was final.
     finished: Option<String>,
     host: Arc<Host>,
@@ -44,15 +47,25 @@ impl KvmVm {
         vcpu.fd().set_cpuid2(&host.cpuid).map_err(device::failed("KVM_SET_CPUID2"))?;
         let kicker = Arc::new(Kicker::new(host.signal));
         let unfinished = Cell::new(false);
-        Ok(KvmVm { vcpu, _vm: vm, memory, kicker, unfinished, finished: None, host })
+        Ok(KvmVm {
+            vcpu,
+            _vm: vm,
+            memory,
+            kicker,
+            unfinished,
+            restored: None,
+            finished: None,
+            host,
+        })
     }
 
-    /// Finishes a port access, so that the registers are those of after it.
+    /// Finishes a port access, so that the registers are those of after it, and has the kernel take registers
+    /// that were put off.
     ///
     /// Shared access is enough: `out` changes nothing but registers, and `run` has finished any other
     /// kind. No run is under way, since that takes `&mut self`, so no kick is either.
     fn settle(&self) -> Result<(), Error> {
-        if self.unfinished.get() {
+        if self.unfinished.get() || self.vcpu.is_deferred() {
             self.vcpu.finish_instruction()?;
             // Not before: what is unfinished would otherwise end up in a state restored next.
             self.unfinished.set(false);
@@ -108,7 +121,19 @@ impl Vm for KvmVm {
     fn restore(&mut self, state: &VcpuState) -> Result<(), Error> {
         self.check_not_finished()?;
         self.settle()?;
-        state::restore(&self.host, self.vcpu.fd(), state)
+        let Backend::Kvm(saved) = &*state.0;
+        let again = self.restored.as_ref().is_some_and(|last| Arc::ptr_eq(&last.0, &state.0));
+        if again && self.host.sync_regs {
+            // KVM has taken it before, so nothing will be refused.
+            state::restore_rest(&self.host, self.vcpu.fd(), saved)?;
+            let system = state::system_registers(&self.host, saved);
+            self.vcpu.defer(&saved.registers, &system, &saved.events);
+            return Ok(());
+        }
+        self.restored = None;
+        state::restore(&self.host, self.vcpu.fd(), saved)?;
+        self.restored = Some(state.clone());
+        Ok(())
     }
 
     fn run(&mut self) -> Result<VmExit, Error> {

@@ -194,3 +194,36 @@ fn ring_3_still_has_its_port_after_a_restore() {
     run_to_port(&mut *vm);
     assert_eq!(run_to_exception(&mut *vm), (13, 0));
 }
+
+#[test]
+fn a_state_restored_again_and_again_is_the_same_each_time() {
+    // Counts in RAX, in memory and in the base of FS where ring 3 may set it; out; and back to the start.
+    let code = [&[0x48, 0xff, 0xc0][..], &store(DATA), &OUT].concat();
+    let code = [&code[..], &[0xeb, (-(code.len() as i8) - 2) as u8]].concat();
+    let image = MemoryImage::new(&content(&code)).unwrap();
+    let mut vm = start_image(Ring::User, &image);
+    run_to_port(&mut *vm);
+    let state = vm.save().unwrap();
+    let saved = vm.registers().unwrap();
+    for round in 0..20 {
+        for _ in 0..round % 3 {
+            run_to_port(&mut *vm);
+        }
+        vm.restore(&state).unwrap();
+        // Seen at once, by whoever looks before the guest runs.
+        if round % 2 == 0 {
+            assert_eq!(vm.registers().unwrap(), saved, "round {round}");
+        }
+        if round % 4 == 0 {
+            vm.set_registers(&Registers { rax: 100, ..saved }).unwrap();
+            assert_eq!(run_to_port(&mut *vm), 101, "round {round}");
+        } else {
+            assert_eq!(run_to_port(&mut *vm), 2, "round {round}");
+        }
+        // A state that is taken right after one was put back is that one.
+        vm.restore(&state).unwrap();
+        if round % 5 == 0 {
+            assert_eq!(vm.save().unwrap().to_bytes(), state.to_bytes(), "round {round}");
+        }
+    }
+}
