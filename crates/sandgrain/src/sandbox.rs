@@ -9,7 +9,7 @@ pub use builder::SandboxBuilder;
 pub(crate) use builder::detectable;
 
 use crate::engine::Engine;
-use crate::error::{Error, ImportError, Result, Trap, printable};
+use crate::error::{Error, ImportError, Result, Trap, described};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::machine::Machine;
@@ -20,6 +20,7 @@ use crate::typed::WasmValues;
 use bytes::Bytes;
 use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Fault, Outcome};
+use sandgrain_abi::text::printable;
 use sandgrain_abi::types::{ExternType, FuncType};
 use sandgrain_wasi::Wasi;
 use std::collections::HashMap;
@@ -83,7 +84,8 @@ impl Sandbox {
             _ => {}
         }
         let results = self.call_values(self.main, name, &params.into_values())?;
-        R::from_values(&results).ok_or_else(|| self.end(&format!("{name:?} returned {results:?}")))
+        R::from_values(&results)
+            .ok_or_else(|| self.end(&format!("{name:?} returned {}", described(&results))))
     }
 
     /// Calls an exported function of an instance with values known only at run time.
@@ -162,10 +164,12 @@ impl Sandbox {
     /// # Errors
     /// [`Error::BadCall`] if there is none.
     pub fn global(&mut self, instance: Instance, name: &str) -> Result<Value> {
-        self.global_type(instance, name)?;
+        let ty = self.global_type(instance, name)?;
         let command = Command::GetGlobal { instance: instance.0, export: name.to_owned() };
         match self.execute(&command)? {
-            Outcome::Returned(values) if values.len() == 1 => Ok(values[0]),
+            Outcome::Returned(values) if values.len() == 1 && check::fits(&values[0], ty.value) => {
+                Ok(values[0])
+            }
             outcome => Err(self.unexpected(outcome)),
         }
     }
@@ -185,7 +189,7 @@ impl Sandbox {
         }
         let export = name.to_owned();
         match self.execute(&Command::SetGlobal { instance: instance.0, export, value })? {
-            Outcome::Returned(_) => Ok(()),
+            Outcome::Returned(values) if values.is_empty() => Ok(()),
             outcome => Err(self.unexpected(outcome)),
         }
     }
@@ -326,7 +330,7 @@ impl Sandbox {
         match result? {
             Outcome::Trapped(trap) => Err(match trap.fault {
                 Fault::Wasm { code, message } => {
-                    Error::Trap(Trap { code, message, frames: trap.frames })
+                    Error::Trap(Trap::reported(code, message, trap.frames))
                 }
                 Fault::Host => self.host.failure.take().unwrap_or_else(|| {
                     self.end("it reports a host function's error that there was not")
@@ -349,7 +353,7 @@ impl Sandbox {
     fn unexpected(&mut self, outcome: Outcome) -> Error {
         match outcome {
             Outcome::Refused(reason) => Error::BadCall(reason),
-            other => self.end(&format!("it answered with {other:?}")),
+            other => self.end(&format!("it answered with {}", described(&other))),
         }
     }
 
@@ -369,3 +373,6 @@ impl fmt::Debug for Sandbox {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

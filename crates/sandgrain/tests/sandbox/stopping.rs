@@ -1,6 +1,6 @@
 //! Calls that are stopped: on request, and at their deadline.
 
-use crate::support::{limited, module, on_both, soon};
+use crate::support::{deadline, limited, module, on_both, soon};
 use sandgrain::wasi::{Input, WasiConfig};
 use sandgrain::{Error, Limits, Sandbox};
 use std::io::Write;
@@ -97,7 +97,7 @@ fn a_deadline_ends_the_call() {
                 .expect("a sandbox");
             let result = sandbox.call::<_, ()>("run", ());
             match &result {
-                Err(Error::Deadline(taken)) => assert!(*taken >= Duration::from_millis(100)),
+                Err(Error::Deadline(taken)) => assert!(*taken >= deadline()),
                 _ => panic!("{name}: {result:?}"),
             }
             let again = sandbox.call::<_, u32>("fine", ());
@@ -111,7 +111,7 @@ fn a_deadline_ends_the_call() {
 fn a_deadline_that_passes_in_a_host_function_ends_the_call() {
     on_both(|engine| {
         let mut sandbox = Sandbox::builder(&module(engine, &endless("")))
-            .function("host", "begun", || thread::sleep(Duration::from_millis(150)))
+            .function("host", "begun", || thread::sleep(deadline() + Duration::from_millis(50)))
             .wasi(WasiConfig::new())
             .limits(soon())
             .build()

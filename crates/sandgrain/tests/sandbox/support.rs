@@ -9,10 +9,14 @@ fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandgrain-cache")
 }
 
+/// Whether this is QEMU's emulation, where everything takes many times longer.
+pub fn is_emulated() -> bool {
+    std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some()
+}
+
 /// An engine as these tests need it: in QEMU's emulation, with its quirk.
 pub fn builder() -> EngineBuilder {
-    let emulated = std::env::var_os("SANDGRAIN_TEST_AVAILABLE_TSS").is_some();
-    Engine::builder().available_tss(emulated)
+    Engine::builder().available_tss(is_emulated())
 }
 
 /// The engine with VMs. Without KVM every test fails here, with the library's own words.
@@ -64,9 +68,14 @@ pub fn limited(engine: &Engine, limits: Limits, wat: &str) -> Result<Sandbox> {
     Sandbox::builder(&module(engine, wat)).limits(limits).build()
 }
 
-/// Limits with a deadline that comes soon.
+/// A deadline that comes soon, but not before a sandbox is made.
+pub fn deadline() -> Duration {
+    Duration::from_millis(if is_emulated() { 2000 } else { 200 })
+}
+
+/// Limits with that deadline.
 pub fn soon() -> Limits {
-    Limits::default().deadline(Some(Duration::from_millis(100)))
+    Limits::default().deadline(Some(deadline()))
 }
 
 /// The name of what went wrong.
