@@ -4,6 +4,7 @@ use clap::Args;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 type Error = Box<dyn std::error::Error>;
 
@@ -75,6 +76,7 @@ fn run_target(builds: &Path, target: &str, minutes: f64) -> Result<bool, Error> 
     findings.push("/");
     let mut prefix = std::ffi::OsString::from("-artifact_prefix=");
     prefix.push(&findings);
+    let started = Instant::now();
     let status = Command::new(&program)
         .arg(format!("-max_total_time={}", (minutes * 60.0).ceil().max(1.0)))
         .args(["-print_final_stats=1", "-timeout=60", "-rss_limit_mb=3000", "-max_len=32768"])
@@ -87,7 +89,11 @@ fn run_target(builds: &Path, target: &str, minutes: f64) -> Result<bool, Error> 
         .status()
         .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    report(target, &text);
+    let run = Run::of(&text);
+    let total = place.join("total");
+    let all = Total::read(&total)?.with(started.elapsed(), run.executions);
+    fs::write(&total, all.text())?;
+    report(target, &run, &all);
     if status.success() {
         return Ok(true);
     }
@@ -95,19 +101,83 @@ fn run_target(builds: &Path, target: &str, minutes: f64) -> Result<bool, Error> 
     Ok(false)
 }
 
-/// What libFuzzer says at its end, in a line.
+/// What libFuzzer says of a run; nothing where it does not.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    executions: Option<u64>,
+    per_second: Option<u64>,
+    /// Branches that some input took, and all that there are in what is compiled for it.
+    covered: Option<u64>,
+    branches: Option<u64>,
+}
+
+impl Run {
+    fn of(log: &str) -> Self {
+        let statistic = |name: &str| {
+            let value = log.lines().rev().find_map(|line| line.strip_prefix(name))?;
+            value.trim().parse().ok()
+        };
+        let words: Vec<&str> = log.split_whitespace().collect();
+        let covered = words.windows(2).rfind(|pair| pair[0] == "cov:");
+        let branches = log.lines().find_map(|line| {
+            let counters = line.strip_prefix("INFO: Loaded ")?.split_once('(')?.1;
+            counters.split_once(" inline 8-bit counters")?.0.parse().ok()
+        });
+        Self {
+            executions: statistic("stat::number_of_executed_units:"),
+            per_second: statistic("stat::average_exec_per_sec:"),
+            covered: covered.and_then(|pair| pair[1].parse().ok()),
+            branches,
+        }
+    }
+}
+
+/// All runs of a target so far.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Total {
+    seconds: u64,
+    executions: u64,
+}
+
+impl Total {
+    fn read(file: &Path) -> Result<Self, Error> {
+        if !file.exists() {
+            return Ok(Self::default());
+        }
+        Self::parse(&fs::read_to_string(file)?).ok_or_else(|| {
+            format!("{} is no total of ours; try: deleting it", file.display()).into()
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (seconds, executions) = text.trim_end().split_once(" seconds, ")?;
+        let executions = executions.strip_suffix(" executions")?;
+        Some(Self { seconds: seconds.parse().ok()?, executions: executions.parse().ok()? })
+    }
+
+    fn text(&self) -> String {
+        format!("{} seconds, {} executions\n", self.seconds, self.executions)
+    }
+
+    fn with(self, time: Duration, executions: Option<u64>) -> Self {
+        Self {
+            seconds: self.seconds + time.as_secs(),
+            executions: self.executions + executions.unwrap_or(0),
+        }
+    }
+}
+
 #[allow(clippy::print_stdout, reason = "a command's own words")]
-fn report(target: &str, log: &str) {
-    let number = |name: &str| {
-        let line = log.lines().rev().find_map(|line| line.strip_prefix(name));
-        line.map_or("?", str::trim)
-    };
-    let words: Vec<&str> = log.split_whitespace().collect();
-    let covered = words.windows(2).rfind(|pair| pair[0] == "cov:").map_or("?", |pair| pair[1]);
+fn report(target: &str, run: &Run, all: &Total) {
+    let or_unknown = |number: Option<u64>| number.map_or("?".to_owned(), |n| n.to_string());
+    let [executions, per_second, covered, branches] =
+        [run.executions, run.per_second, run.covered, run.branches].map(or_unknown);
     println!(
-        "{target:10} {:>10} executions, {:>7} per second, {covered:>5} branches covered",
-        number("stat::number_of_executed_units:"),
-        number("stat::average_exec_per_sec:"),
+        "{target:10} {executions:>10} executions, {per_second:>7} per second, {covered:>5} of \
+         {branches} branches covered; in all {}.{} hours, {} executions",
+        all.seconds / 3600,
+        all.seconds % 3600 / 360,
+        all.executions,
     );
 }
 
@@ -129,4 +199,57 @@ fn explain(program: &Path, log: &Path, text: &str) {
         program.display(),
         input.display()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+INFO: Running with entropic power schedule (0xFF, 100).
+INFO: Seed: 2718281828
+INFO: Loaded 1 modules   (5678 inline 8-bit counters): 5678 [0x5581, 0x6bff), \n\
+INFO: Loaded 1 PC tables (5678 PCs): 5678 [0x6c00,0x1cee0), \n\
+#2\tINITED cov: 900 ft: 901 corp: 1/1b exec/s: 0 rss: 40Mb
+#4096\tpulse  cov: 1234 ft: 3000 corp: 80/2Kb lim: 43 exec/s: 2048 rss: 44Mb
+Done 9000 runs in 2 second(s)
+stat::number_of_executed_units: 9000
+stat::average_exec_per_sec:     4500
+stat::new_units_added:          79
+";
+
+    #[test]
+    fn a_run_is_read_from_its_log() {
+        let run = Run {
+            executions: Some(9000),
+            per_second: Some(4500),
+            covered: Some(1234),
+            branches: Some(5678),
+        };
+        assert_eq!(Run::of(LOG), run);
+    }
+
+    #[test]
+    fn what_a_log_does_not_say_is_not_made_up() {
+        let run = Run { executions: None, per_second: None, covered: None, branches: None };
+        assert_eq!(Run::of(""), run);
+        assert_eq!(Run::of("INFO: Loaded 1 PC tables (5678 PCs)\ncov: many\ncov:"), run);
+    }
+
+    #[test]
+    fn runs_add_up_from_one_time_to_the_next() {
+        let once = Total::default().with(Duration::from_secs(60), Some(9000));
+        let read = Total::parse(&once.text()).unwrap();
+        assert_eq!(read, once);
+        // One that crashed before it counted.
+        let twice = read.with(Duration::from_secs(5), None);
+        assert_eq!(twice, Total { seconds: 65, executions: 9000 });
+    }
+
+    #[test]
+    fn what_is_no_total_is_refused() {
+        for text in ["", "1 seconds", "1 seconds, 2", "x seconds, 2 executions", "1, 2"] {
+            assert_eq!(Total::parse(text), None, "{text}");
+        }
+    }
 }

@@ -111,6 +111,10 @@ pub fn timeout(text: &str) -> Result<Timeout, String> {
 }
 
 #[cfg(test)]
+#[path = "arguments_random.rs"]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -126,6 +126,10 @@ fn float(
 }
 
 #[cfg(test)]
+#[path = "values_random.rs"]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::{parse, parse_all, text};
     use sandgrain::Value;

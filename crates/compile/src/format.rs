@@ -4,6 +4,7 @@ use crate::config::ENGINE_VERSION;
 use crate::elf::{self, PAGE};
 use crate::error::Refusal;
 use crate::identify::MAGIC;
+use sandgrain_abi::text::printable;
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::ops::Range;
@@ -134,7 +135,8 @@ pub(crate) fn read(
     let mut start = Decoder::new(head);
     let engine = start.str().map_err(malformed)?;
     if engine != ENGINE_VERSION {
-        let (found, expected) = (engine.to_owned(), ENGINE_VERSION.to_owned());
+        // The file's own words, which are not to reach a terminal as they are.
+        let (found, expected) = (printable(engine), ENGINE_VERSION.to_owned());
         return Err(Refusal::EngineVersion { found, expected });
     }
     if digest_field(&mut start).map_err(malformed)? != *settings {
@@ -142,7 +144,8 @@ pub(crate) fn read(
     }
     let header = Header::decode_from(head).map_err(malformed)?;
     let wanted = header.cpu_features.iter();
-    let missing: Vec<_> = wanted.filter(|name| !cpu_features.contains(name)).cloned().collect();
+    let missing = wanted.filter(|name| !cpu_features.contains(name));
+    let missing: Vec<_> = missing.map(|name| printable(name)).collect();
     if !missing.is_empty() {
         return Err(Refusal::CpuFeatures { missing });
     }

@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::error::Error;
+use sandgrain_abi::text;
 use sandgrain_abi::types::{Export, Import, ModuleInfo};
 use sandgrain_abi::{ExternType, FuncType, GlobalType, HeapType, MemoryType, TableType, ValType};
 use wasmparser::types::{EntityType, TypesRef};
@@ -85,16 +86,7 @@ fn invalid(error: wasmparser::Error) -> Error {
     // Some messages explain themselves on further lines.
     let message = message.lines().map(str::trim).collect::<Vec<_>>().join("; ");
     // Some quote the module's names, which are not to reach a terminal as they are.
-    let message = message.chars().map(printable).collect();
-    Error::Invalid { offset: error.offset(), message }
-}
-
-/// A character, or its escape if it is one that would not be seen.
-fn printable(c: char) -> String {
-    match c {
-        '"' | '\'' | '\\' => c.to_string(),
-        _ => c.escape_debug().to_string(),
-    }
+    Error::Invalid { offset: error.offset(), message: text::escaped(&message) }
 }
 
 fn describe_imports(types: TypesRef<'_>, imports: &[wasmparser::Import<'_>]) -> Vec<Import> {

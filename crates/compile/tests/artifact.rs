@@ -138,6 +138,21 @@ fn an_artifact_of_another_engine_version_is_refused() {
 }
 
 #[test]
+fn no_text_of_an_artifact_reaches_a_terminal_as_it_is() {
+    for (text, evil) in
+        [(ENGINE_VERSION.as_bytes(), &b"\x1b[2Jwas"[..]), (b"ssse3", b"\x1b[2J\x07")]
+    {
+        let mut bytes = small().to_bytes();
+        let at = position(&bytes, text);
+        let len = evil.len().min(text.len());
+        bytes[at..at + len].copy_from_slice(&evil[..len]);
+        seal(&mut bytes);
+        let words = refusal(bytes).to_string();
+        assert!(words.contains("\\u{1b}[2J") && !words.contains('\x1b'), "{words:?}");
+    }
+}
+
+#[test]
 fn an_artifact_of_other_settings_is_refused() {
     let mut bytes = small().to_bytes();
     let at = position(&bytes, ENGINE_VERSION.as_bytes()) + ENGINE_VERSION.len();

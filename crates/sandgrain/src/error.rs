@@ -2,6 +2,7 @@
 
 use cpp_demangle::DemangleOptions;
 use sandgrain_abi::message::{Frame, TrapCode};
+use sandgrain_abi::text::{ELLIPSIS, MAX_TEXT, printable};
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -132,18 +133,27 @@ pub struct ImportError {
     pub problem: String,
 }
 
-/// Text of a guest or a module, made safe for a terminal: what is not printable is escaped.
-pub(crate) fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1 {
-            safe.push(c);
-        } else {
-            safe.extend(c.escape_debug());
-        }
+/// What a guest sent, as an error describes it. A list of a guest's can be as long as its text.
+pub(crate) fn described(value: &impl fmt::Debug) -> String {
+    let mut short = Short(String::new());
+    if write!(short, "{value:?}").is_err() {
+        short.0.push_str(ELLIPSIS);
     }
-    safe
+    short.0
 }
+
+/// A guest's text, cut where it is long; as it is otherwise.
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push_str(ELLIPSIS);
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// Imports that an error lists at the most. A module can have a million of them.
+const MAX_IMPORTS: usize = 100;
 
 struct Imports<'a>(&'a [ImportError]);
 
@@ -153,12 +163,12 @@ impl fmt::Display for Imports<'_> {
             return write!(f, "the module cannot be linked: {problem}");
         }
         write!(f, "{} of the module's imports cannot be satisfied: ", self.0.len())?;
-        for (i, ImportError { import, problem }) in self.0.iter().enumerate() {
+        for (i, ImportError { import, problem }) in self.0.iter().take(MAX_IMPORTS).enumerate() {
             let (module, name) = import.as_ref().map_or(("", ""), |(module, name)| (module, name));
-            let (module, name) = (printable(module), printable(name));
+            let (module, name, problem) = (printable(module), printable(name), printable(problem));
             write!(f, "{}{module}.{name} ({problem})", if i == 0 { "" } else { ", " })?;
         }
-        Ok(())
+        if self.0.len() > MAX_IMPORTS { f.write_str(", ...") } else { Ok(()) }
     }
 }
 
@@ -197,6 +207,17 @@ impl fmt::Display for Trap {
 }
 
 impl Trap {
+    /// A trap as a guest reports it, whose texts and frames are cut where they are too many.
+    pub(crate) fn reported(code: TrapCode, message: String, mut frames: Vec<Frame>) -> Self {
+        frames.truncate(sandgrain_abi::Trap::MAX_FRAMES);
+        frames.shrink_to_fit();
+        for frame in &mut frames {
+            frame.module = frame.module.take().map(cut);
+            frame.name = frame.name.take().map(cut);
+        }
+        Self { code, message: cut(message), frames }
+    }
+
     /// The backtrace, a line for each frame, innermost first.
     pub fn backtrace(&self) -> impl Iterator<Item = String> {
         self.frames.iter().map(|frame| FrameText(frame).to_string())
@@ -217,7 +238,7 @@ fn demangled(name: &str) -> Cow<'_, str> {
         return name.into();
     };
     if !written {
-        short.0.push_str("...");
+        short.0.push_str(ELLIPSIS);
     }
     short.0.into()
 }
@@ -231,11 +252,9 @@ impl Short {
 
 impl fmt::Write for Short {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() + text.len() > Self::MAX {
-            return Err(fmt::Error);
-        }
-        self.0.push_str(text);
-        Ok(())
+        let room = Self::MAX - self.0.len();
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -294,6 +313,39 @@ mod tests {
         let shown = shown("a\x1b[31m\u{202e}\nb");
         assert!(shown.chars().all(|c| !c.is_control() && c != '\u{202e}'), "{shown:?}");
         assert!(shown.starts_with('a') && shown.ends_with('b'), "{shown:?}");
+    }
+
+    #[test]
+    fn what_a_guest_sent_is_described_shortly() {
+        assert_eq!(described(&["a"; 2]), r#"["a", "a"]"#);
+        for long in [described(&vec![7; 1 << 20]), described(&"é".repeat(1 << 20))] {
+            assert!(long.len() < Short::MAX + 10 && long.ends_with("..."), "{long}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_of_imports_is_cut() {
+        let import = ImportError {
+            import: Some(("m".repeat(1 << 10), "n".repeat(1 << 10))),
+            problem: "p".repeat(1 << 10),
+        };
+        let text = |count| Error::Imports(vec![import.clone(); count]).to_string();
+        assert!(text(1 << 16).len() < MAX_IMPORTS * 3 * (MAX_TEXT + 10));
+        assert!(text(1 << 16).starts_with("65536 of") && text(1 << 16).ends_with("), ..."));
+        assert!(text(MAX_IMPORTS).ends_with(')'), "all are listed");
+    }
+
+    #[test]
+    fn a_trap_keeps_no_more_of_a_guests_text_than_errors_show() {
+        let text = || "é".repeat(1 << 16);
+        let frame = Frame { module: Some(text()), function: 1, name: Some(text()), offset: None };
+        let trap = Trap::reported(TrapCode::Other, text(), vec![frame; 1000]);
+        assert_eq!(trap.frames.len(), sandgrain_abi::Trap::MAX_FRAMES);
+        let Frame { module, name, .. } = trap.frames[0].clone();
+        for kept in [trap.message, module.unwrap_or_default(), name.unwrap_or_default()] {
+            assert_eq!(kept.chars().count(), MAX_TEXT + ELLIPSIS.len());
+            assert!(kept.ends_with(ELLIPSIS));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A guest in its VM: commands in, outcomes out, and its requests answered in between.
 
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Result, described};
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::machine::Machine;
@@ -13,6 +13,7 @@ use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
 use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, PageRange, Request};
+use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Value};
 use sandgrain_compile::Artifact;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
@@ -152,7 +153,7 @@ impl Guest {
     fn start(&mut self, host: &mut Host) -> Result<()> {
         match self.run(host)? {
             Request::Ready => Ok(()),
-            other => Err(Error::Guest(format!("it began with {other:?}"))),
+            other => Err(Error::Guest(format!("it began with {}", described(&other)))),
         }
     }
 
@@ -265,6 +266,8 @@ impl Guest {
             return Err(Error::Guest(format!("it sent a request of {len} bytes")));
         }
         let range = self.translate(field(mailbox::REQUEST_ADDRESS), len)?;
+        // A reply is for the request before it: whoever asks for something else gives it up.
+        self.pending = None;
         // Nothing runs while the host decodes, so the bytes can be read in place; each is read once.
         let bytes = self.vm.memory().slice(range).map_err(hv)?;
         let request = Request::decode_from(bytes);
@@ -351,7 +354,7 @@ impl Machine for Guest {
         self.reply(command)?;
         match self.run(host)? {
             Request::Done(outcome) => Ok(outcome),
-            other => Err(Error::Guest(format!("it answered a command with {other:?}"))),
+            other => Err(Error::Guest(format!("it answered a command with {}", described(&other)))),
         }
     }
 

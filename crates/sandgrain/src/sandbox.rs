@@ -8,7 +8,7 @@ mod renew;
 pub use builder::SandboxBuilder;
 
 use crate::engine::Engine;
-use crate::error::{Error, ImportError, Result, Trap, printable};
+use crate::error::{Error, ImportError, Result, Trap, described};
 use crate::host::Host;
 use crate::host_functions::HostImport;
 use crate::limits::Limits;
@@ -21,6 +21,7 @@ use crate::typed::WasmValues;
 use bytes::Bytes;
 use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Fault, Outcome};
+use sandgrain_abi::text::printable;
 use sandgrain_abi::types::{ExternType, FuncType};
 use sandgrain_wasi::Wasi;
 use std::collections::{BTreeMap, HashMap};
@@ -88,7 +89,8 @@ impl Sandbox {
             _ => {}
         }
         let results = self.call_values(self.main, name, &params.into_values())?;
-        R::from_values(&results).ok_or_else(|| self.end(&format!("{name:?} returned {results:?}")))
+        R::from_values(&results)
+            .ok_or_else(|| self.end(&format!("{name:?} returned {}", described(&results))))
     }
 
     /// Calls an exported function of an instance with values known only at run time.
@@ -168,10 +170,12 @@ impl Sandbox {
     /// # Errors
     /// [`Error::BadCall`] if there is none.
     pub fn global(&mut self, instance: Instance, name: &str) -> Result<Value> {
-        self.global_type(instance, name)?;
+        let ty = self.global_type(instance, name)?;
         let command = Command::GetGlobal { instance: instance.0, export: name.to_owned() };
         match self.execute(&command)? {
-            Outcome::Returned(values) if values.len() == 1 => Ok(values[0]),
+            Outcome::Returned(values) if values.len() == 1 && check::fits(&values[0], ty.value) => {
+                Ok(values[0])
+            }
             outcome => Err(self.unexpected(outcome)),
         }
     }
@@ -191,7 +195,7 @@ impl Sandbox {
         }
         let export = name.to_owned();
         match self.execute(&Command::SetGlobal { instance: instance.0, export, value })? {
-            Outcome::Returned(_) => Ok(()),
+            Outcome::Returned(values) if values.is_empty() => Ok(()),
             outcome => Err(self.unexpected(outcome)),
         }
     }
@@ -333,7 +337,7 @@ impl Sandbox {
         match result? {
             Outcome::Trapped(trap) => Err(match trap.fault {
                 Fault::Wasm { code, message } => {
-                    Error::Trap(Trap { code, message, frames: trap.frames })
+                    Error::Trap(Trap::reported(code, message, trap.frames))
                 }
                 Fault::Host => self.host.failure.take().unwrap_or_else(|| {
                     self.end("it reports a host function's error that there was not")
@@ -356,7 +360,7 @@ impl Sandbox {
     fn unexpected(&mut self, outcome: Outcome) -> Error {
         match outcome {
             Outcome::Refused(reason) => Error::BadCall(reason),
-            other => self.end(&format!("it answered with {other:?}")),
+            other => self.end(&format!("it answered with {}", described(&other))),
         }
     }
 
@@ -376,3 +380,6 @@ impl fmt::Debug for Sandbox {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 
 mod cpuid;
 mod device;
+mod entrance;
 mod exit;
 mod kick;
 mod probe;
@@ -12,6 +13,12 @@ mod requests;
 mod saved;
 mod signal;
 mod state;
+// With or without the model checker's lock.
+#[cfg(not(all(test, loom)))]
+mod sync;
+#[cfg(all(test, loom))]
+#[path = "sync_loom.rs"]
+mod sync;
 mod vcpu;
 mod vm;
 

@@ -1,6 +1,6 @@
 //! Every interleaving of a vCPU's thread with threads that stop it and withdraw the stop.
 //!
-//! The model is that of `kick.rs`: `Requests` is behind a lock, `immediate_exit` and the signal are the
+//! The model is that of `entrance.rs`: `Requests` is behind a lock, `immediate_exit` and the signal are the
 //! kernel's, which looks at them when it likes.
 
 use std::collections::HashSet;

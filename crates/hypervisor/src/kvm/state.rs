@@ -37,6 +37,12 @@ const SAVED_MSRS: [u32; 10] = [
     MSR_TSC_AUX,
 ];
 
+/// Where XSAVE's header says which parts of the state are present: the word of `kvm_xsave::region`. The
+/// legacy region holds valid values for the two below in any case.
+const XSTATE_BV: usize = 512 / 4;
+const XSTATE_X87: u32 = 1 << 0;
+const XSTATE_SSE: u32 = 1 << 1;
+
 /// All flags that `syscall` can clear: among them interrupts, traps and alignment checks.
 const ALL_FLAGS: u64 = 0x003f_7fd5;
 
@@ -54,7 +60,7 @@ pub(super) fn available_msrs(kvm: &kvm_ioctls::Kvm) -> Result<Vec<u32>, Error> {
 
 /// Everything about the vCPU.
 pub(super) fn save(host: &Host, vcpu: &VcpuFd) -> Result<VcpuState, Error> {
-    let saved = SavedVcpu {
+    let mut saved = SavedVcpu {
         // First, as the kernel wants it: this may complete what is pending.
         mp_state: vcpu.get_mp_state().map_err(device::failed("KVM_GET_MP_STATE"))?,
         registers: vcpu.get_regs().map_err(device::failed("KVM_GET_REGS"))?,
@@ -68,6 +74,9 @@ pub(super) fn save(host: &Host, vcpu: &VcpuFd) -> Result<VcpuState, Error> {
         msrs: get_msrs(vcpu, &host.msrs)?,
         events: vcpu.get_vcpu_events().map_err(device::failed("KVM_GET_VCPU_EVENTS"))?,
     };
+    // Registers at their initial values are marked as absent. The kernel would then leave MXCSR as the
+    // guest has it: it takes MXCSR from a state only with what is marked as present.
+    saved.vectors.region[XSTATE_BV] |= XSTATE_X87 | XSTATE_SSE;
     Ok(VcpuState(Arc::new(Backend::Kvm(saved))))
 }
 

@@ -8,5 +8,6 @@ mod exits;
 mod interrupt;
 mod machine;
 mod memory;
+mod restore;
 mod state;
 mod walls;

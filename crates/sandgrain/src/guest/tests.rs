@@ -6,9 +6,11 @@ mod instructions;
 mod leakage;
 mod order;
 mod ports;
+mod registers;
 mod segments;
 mod storms;
 mod tables;
+mod transfers;
 mod vectors;
 
 use super::{Access, Guest};
@@ -136,13 +138,18 @@ impl Attacker {
 
     /// Puts code into place, and ring 3 at its start.
     fn load(&mut self, code: &[u8]) {
+        self.place(code);
+        let registers = Registers { rip: CODE, rsp: STACK, ..Default::default() };
+        self.guest.vm.set_registers(&registers).expect("registers");
+    }
+
+    /// Puts code into place, and leaves the registers as they are.
+    fn place(&mut self, code: &[u8]) {
         assert!(code.len() as u64 <= PAGE_SIZE);
         let phys = self.guest.plan.code.start;
         let page = self.guest.vm.memory_mut().slice_mut(phys..phys + PAGE_SIZE).expect("code");
         page.fill(0xcc);
         page[..code.len()].copy_from_slice(code);
-        let registers = Registers { rip: CODE, rsp: STACK, ..Default::default() };
-        self.guest.vm.set_registers(&registers).expect("registers");
     }
 
     fn record(&self, field: u64) -> u64 {
@@ -152,6 +159,11 @@ impl Attacker {
     /// Runs `code` to its end, or as far as it comes.
     fn run(&mut self, code: &[u8]) -> Ending {
         self.load(&[code, &OUT].concat());
+        self.go()
+    }
+
+    /// Goes on where ring 3 is.
+    fn go(&mut self) -> Ending {
         let exit = self.guest.vm.run().expect("a run");
         let rip = self.guest.vm.registers().expect("registers").rip;
         match exit {

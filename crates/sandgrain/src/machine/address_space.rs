@@ -215,6 +215,13 @@ fn index(virt: u64, level: u32) -> u64 {
 }
 
 #[cfg(test)]
+#[path = "address_space_random.rs"]
+mod random;
+#[cfg(test)]
+#[path = "address_space_walk.rs"]
+pub(crate) mod walk;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

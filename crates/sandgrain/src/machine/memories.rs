@@ -123,6 +123,10 @@ impl Memories {
 }
 
 #[cfg(test)]
+#[path = "memories_random.rs"]
+mod random;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -132,3 +132,7 @@ fn check(what: &'static str, value: u64, least: u64, most: u64) -> Result<()> {
         "the limit `{what}` is {value} bytes; it must be between {least} and {most}"
     )))
 }
+
+#[cfg(test)]
+#[path = "plan_random.rs"]
+mod random;

@@ -1,7 +1,7 @@
 //! What is checked before the guest is asked, and of what it answers.
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, described};
 use crate::limits::Limits;
 use crate::machine::plan;
 use crate::module::{Interface, Module};
@@ -71,7 +71,7 @@ pub(super) fn no_export(
         .filter(|export| export.ty.kind() == wanted)
         .map(|export| export.name.as_str())
         .collect();
-    let listed = same.iter().take(20).map(|name| format!("{name:?}")).collect::<Vec<_>>();
+    let listed = same.iter().take(20).map(described).collect::<Vec<_>>();
     let more = if same.len() > listed.len() { ", ..." } else { "" };
     Error::BadCall(if same.is_empty() {
         format!("the module exports no {wanted} at all; {name:?} was asked for")

@@ -67,4 +67,5 @@ fn sandboxes_side_by_side_see_only_themselves() {
     assert_eq!(other.call::<_, u32>("search", ()).expect("a call"), 8 << 20);
     hostile.call::<_, ()>("fill", 0).expect("a call");
     assert_eq!(other.call::<_, u32>("search", ()).expect("a call"), 8 << 20);
+    works();
 }

@@ -24,9 +24,9 @@ fn jump(to: u64) -> Vec<u8> {
 }
 
 /// Bits of a page fault's error code.
-const PRESENT: u64 = 1;
-const WRITE: u64 = 2;
-const USER: u64 = 4;
+pub(super) const PRESENT: u64 = 1;
+pub(super) const WRITE: u64 = 2;
+pub(super) const USER: u64 = 4;
 const FETCH: u64 = 16;
 
 #[track_caller]
@@ -41,6 +41,7 @@ fn code_cannot_be_written() {
     for address in [CODE, program.entry, program.trap_entry, program.gate.start] {
         page_fault("write", &store(address), PRESENT | USER | WRITE, address);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -56,6 +57,7 @@ fn the_gates_data_can_be_neither_read_nor_written() {
         page_fault("read", &load(address), PRESENT | USER, address);
         page_fault("write", &store(address), PRESENT | USER | WRITE, address);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -65,6 +67,7 @@ fn the_gate_can_be_neither_read_nor_entered() {
         page_fault("read", &load(address), PRESENT | USER, address);
         page_fault("jump", &jump(address), PRESENT | USER | FETCH, address);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -72,6 +75,7 @@ fn the_runtimes_view_of_the_trap_record_cannot_be_written() {
     for address in [layout::TRAP_RECORD, layout::TRAP_RECORD + record::TRAP_ENTRY] {
         page_fault("write", &store(address), PRESENT | USER | WRITE, address);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -87,6 +91,7 @@ fn data_cannot_be_executed() {
     ] {
         page_fault("jump", &jump(address), PRESENT | USER | FETCH, address);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -117,6 +122,7 @@ fn there_is_nothing_around_what_is_mapped() {
         page_fault("read", &load(address), USER, address);
         page_fault("write", &store(address), USER | WRITE, address);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -132,6 +138,7 @@ fn the_upper_half_is_empty() {
             }
         }
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -145,6 +152,7 @@ fn page_tables_are_not_where_they_are_in_guest_physical_memory() {
         let ending = attacker.run(&[&[0xb1, 0xff][..], &store(address)].concat());
         assert_eq!(entry(&attacker).expect("memory"), before, "{ending:?}");
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -156,6 +164,7 @@ fn an_address_that_is_none_is_a_general_protection_fault() {
             "{ending:?}"
         );
     }
+    next_sandbox_works();
 }
 
 use vector::{GENERAL_PROTECTION as GP, INVALID_OPCODE as UD};
@@ -190,7 +199,9 @@ const PRIVILEGED: &[(&str, &[u8], &[u64])] = &[
     ("wbinvd", &[0x0f, 0x09], &[GP]),
     ("swapgs", &[0x0f, 0x01, 0xf8], &[GP]),
     ("sysret", &[0x48, 0x0f, 0x07], &[GP, UD]),
+    ("sysret to 32-bit code", &[0x0f, 0x07], &[GP, UD]),
     ("sysexit", &[0x48, 0x0f, 0x35], &[GP, UD]),
+    ("sysexit to 32-bit code", &[0x0f, 0x35], &[GP, UD]),
     ("sysenter", &[0x0f, 0x34], &[GP, UD]),
     ("monitor", &[0x0f, 0x01, 0xc8], &[GP, UD]),
     ("mwait", &[0x0f, 0x01, 0xc9], &[GP, UD]),
@@ -218,6 +229,10 @@ fn the_hypervisor_takes_no_calls_from_ring_3() {
         let attacker = &mut Attacker::new();
         match attacker.run(&[&[0x31, 0xc0][..], &code].concat()) {
             Ending::Fault { vector: UD | GP, .. } => {}
+            // KVM puts the CPU's own instruction in the place of the other maker's: a write of ring 3's.
+            Ending::Fault { vector: vector::PAGE_FAULT, error, address } => {
+                assert_eq!((error, address), (PRESENT | USER | WRITE, CODE + 2), "{name}");
+            }
             Ending::Finished => {
                 let rax = attacker.guest.vm.registers().expect("registers").rax;
                 assert!(rax.cast_signed() < 0, "{name} did something: {rax:#x}");
@@ -225,6 +240,7 @@ fn the_hypervisor_takes_no_calls_from_ring_3() {
             ending => panic!("{name}: {ending:?}"),
         }
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -270,6 +286,7 @@ fn ring_3_cannot_raise_an_exception_of_its_choice() {
             ending => panic!("{code:#x}: {ending:?}"),
         }
     }
+    next_sandbox_works();
 }
 
 /// `pushfq; or dword ptr [rsp], bits; popfq; nop`.
@@ -281,6 +298,7 @@ fn set_flags(bits: u32) -> Vec<u8> {
 fn a_single_step_is_a_fault_like_any_other() {
     let ending = attack(&set_flags(1 << 8));
     assert!(matches!(ending, Ending::Fault { vector: vector::DEBUG, .. }), "{ending:?}");
+    next_sandbox_works();
 }
 
 #[test]
@@ -291,6 +309,7 @@ fn ring_3_cannot_give_itself_the_right_to_all_ports() {
     let code = [&set_flags(3 << 12)[..], &[0xfa]].concat(); // cli
     let ending = attack(&code);
     assert!(matches!(ending, Ending::Fault { vector: GP, .. }), "{ending:?}");
+    next_sandbox_works();
 }
 
 #[test]
@@ -322,6 +341,7 @@ fn far_transfers_do_not_reach_ring_0() {
             );
         }
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -331,6 +351,7 @@ fn ring_0s_data_segments_cannot_be_loaded() {
         let ending = attack(&code);
         assert!(matches!(ending, Ending::Fault { vector: GP, .. }), "{name}: {ending:?}");
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -353,6 +374,7 @@ fn a_guest_that_the_gate_has_ended_stays_ended() {
         let text = error.to_string();
         assert!(matches!(error, Error::Guest(_)) && text.contains("in the trap entry"), "{text}");
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -369,4 +391,5 @@ fn a_bad_stack_pointer_harms_ring_3_only() {
         let ending = attack(&code);
         assert!(matches!(ending, Ending::Fault { vector: UD, .. }), "{stack:#x}: {ending:?}");
     }
+    next_sandbox_works();
 }

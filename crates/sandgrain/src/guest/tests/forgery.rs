@@ -111,6 +111,7 @@ fn host_functions_that_were_not_given_cannot_be_called() {
     assert!(seen.lock().expect("no panic").is_empty());
     let reply = ask(&mut guest, &mut host, &host_call(0, vec![Value::I32(7)])).expect("a reply");
     assert_eq!(reply, HostReply::Values(vec![Value::I32(7)]), "the one that was given");
+    next_sandbox_works();
 }
 
 #[test]
@@ -120,6 +121,7 @@ fn wasi_that_was_not_granted_cannot_be_called() {
         let call = host_call((1 << 24) + number, vec![Value::I32(0); 4]);
         refused(&format!("{number}"), ask(&mut guest, &mut Host::default(), &call));
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -131,6 +133,7 @@ fn wasi_functions_that_do_not_exist_cannot_be_called() {
         refused(&format!("{number}"), ask(&mut guest, &mut host, &call));
     }
     assert!(!host.wasi.expect("WASI").is_created(), "nothing was called");
+    next_sandbox_works();
 }
 
 #[test]
@@ -150,6 +153,7 @@ fn arguments_of_the_wrong_type_or_number_reach_no_host_function() {
         assert!(matches!(failure, Some(Error::HostFunction { .. })), "{failure:?}");
     }
     assert!(seen.lock().expect("no panic").is_empty());
+    next_sandbox_works();
 }
 
 #[test]
@@ -168,6 +172,7 @@ fn wasi_calls_with_any_arguments_do_no_harm() {
             }
         }
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -179,6 +184,7 @@ fn a_memory_that_was_never_made_is_an_empty_one() {
         ask(&mut guest, &mut host, &request).expect("a reply");
     }
     assert_eq!(*seen.lock().expect("no panic"), [0; 4]);
+    next_sandbox_works();
 }
 
 #[test]
@@ -199,6 +205,7 @@ fn memories_have_a_limit_in_number_and_size() {
     }
     // The module's two, and one for the garbage collector.
     assert_eq!(made, 3);
+    next_sandbox_works();
 }
 
 #[test]
@@ -215,6 +222,7 @@ fn only_memories_that_were_made_grow_and_only_to_their_limit() {
     }
     let grow = Request::GrowMemory { memory: 0, size: 8192 };
     assert_eq!(ask(&mut guest, &mut host, &grow).expect("a reply"), HostReply::Grown);
+    next_sandbox_works();
 }
 
 #[test]
@@ -247,6 +255,7 @@ fn requests_lie_in_the_mailbox_or_the_heap() {
         let result = hypercall(&mut guest, &mut Host::default(), header, &[]);
         refused(&format!("{len} bytes at {address:#x}"), result);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -270,6 +279,7 @@ fn replies_go_to_the_mailbox_or_the_heap() {
         let result = hypercall(&mut guest, &mut Host::default(), header, &bytes);
         refused(&format!("room of {capacity} bytes at {reply:#x}"), result);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -290,12 +300,14 @@ fn a_reply_that_has_no_room_is_not_written() {
     let reply = guest.vm.memory().slice(start..start + 21).expect("the reply");
     assert!(matches!(HostReply::decode_from(reply), Ok(HostReply::Memory { .. })), "{reply:?}");
     refused("once more", hypercall(&mut guest, &mut host, Header::honest(0), &[]));
+    next_sandbox_works();
 }
 
 #[test]
 fn a_reply_that_there_is_not_cannot_be_asked_for() {
     let result = hypercall(&mut fresh(), &mut Host::default(), Header::honest(0), &[]);
     refused("no reply", result);
+    next_sandbox_works();
 }
 
 #[test]
@@ -312,6 +324,7 @@ fn a_guest_that_asks_for_commands_instead_of_doing_them_is_ended() {
     let command = Command::Call { instance: 0, export: "answer".to_owned(), args: Vec::new() };
     let error = guest.execute(&command, &mut Host::default()).expect_err("an end");
     assert!(error.to_string().contains("it answered a command with Ready"), "{error}");
+    next_sandbox_works();
 }
 
 #[test]
@@ -323,6 +336,7 @@ fn a_guest_that_begins_with_an_answer_is_ended() {
     hypercall(&mut attacker.guest, &mut Host::default(), header, &done).expect("a request");
     let error = attacker.guest.start(&mut Host::default()).expect_err("an end");
     assert!(matches!(error, Error::Guest(_)), "{error}");
+    next_sandbox_works();
 }
 
 #[test]
@@ -332,6 +346,7 @@ fn what_a_guest_says_does_not_reach_a_terminal_as_it_is() {
     let error = hypercall(&mut fresh(), &mut Host::default(), header, &request);
     let text = error.expect_err("an end").to_string();
     assert!(!text.contains(['\u{1b}', '\r', '\n']), "{text:?}");
+    next_sandbox_works();
 }
 
 /// Numbers that look random and are the same in every run.

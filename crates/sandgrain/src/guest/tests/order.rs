@@ -6,7 +6,7 @@ use crate::guest::base;
 use crate::stop::{Control, Watchdog};
 use sandgrain_abi::Encode;
 use sandgrain_abi::layout::mailbox;
-use sandgrain_abi::message::{HostReply, Request};
+use sandgrain_abi::message::{Frame, HostReply, Request};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ fn a_request_and_its_reply_may_lie_over_each_other() {
         let reply = HostReply::decode_from(memory.slice(start..start + size).expect("memory"));
         assert!(matches!(reply, Ok(HostReply::Refused(_))), "{offset}: {reply:?}");
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -40,6 +41,7 @@ fn a_reply_that_was_not_taken_is_forgotten() {
     // The last one is there, and none before it.
     hypercall(&mut guest, &mut host, Header::honest(0), &[]).expect("the last reply");
     refused("another", hypercall(&mut guest, &mut host, Header::honest(0), &[]));
+    next_sandbox_works();
 }
 
 #[test]
@@ -54,6 +56,7 @@ fn asking_again_with_too_little_room_gives_no_byte_and_no_end() {
         assert_eq!(there, bytes, "something was written");
         header.len = 0;
     }
+    next_sandbox_works();
 }
 
 /// An attacker that makes the same hypercall for ever: `out PORT, al; jmp back`.
@@ -109,6 +112,7 @@ fn endless_writes_of_garbage_to_the_port_end_at_the_first() {
         refused(&format!("{value:#x}"), attacker.guest.run(&mut Host::default()));
         assert_eq!(attacker.guest.stats.hypercalls, 1);
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -140,6 +144,7 @@ fn only_ready_is_a_beginning_and_only_done_an_answer() {
             _ => refused(&format!("to answer with {request:?}"), answer),
         }
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -159,4 +164,90 @@ fn no_kind_of_error_carries_a_guests_bytes_as_they_are() {
             assert!(raw.is_empty(), "{raw:?} in {text:?}");
         }
     }
+    next_sandbox_works();
 }
+
+/// `mov rax, value; mov [MAILBOX + field], rax`.
+fn set(field: u64, value: u64) -> Vec<u8> {
+    let at = ((layout::MAILBOX + field) as u32).to_le_bytes();
+    [&[0x48, 0xb8][..], &value.to_le_bytes(), &[0x48, 0x89, 0x04, 0x25], &at].concat()
+}
+
+/// An attacker that makes the request, for a reply that it leaves no room for, then faults; and whose trap
+/// entry, which is its own, goes on with this.
+fn nested(request: &Request, trap_entry: &[u8]) -> Attacker {
+    let len = bytes_of(request).len() as u64;
+    let header = Header { reply: layout::HEAP, capacity: 0, ..Header::honest(len) };
+    let mut attacker = endless(request, header);
+    let code = [&OUT[..], &[0x0f, 0x0b]].concat();
+    let entry = CODE + code.len() as u64;
+    attacker.load(&[&code, trap_entry].concat());
+    let at = base::RECORD + layout::record::TRAP_ENTRY;
+    attacker.guest.vm.memory_mut().write_u64(at, entry).expect("the trap record");
+    attacker
+}
+
+#[test]
+fn a_hypercall_of_the_trap_entry_on_top_of_another_is_one_more_hypercall() {
+    let grow = Request::GrowMemory { memory: 7, size: 1 };
+    let room = set(mailbox::REPLY_CAPACITY, 4096);
+    let again = set(mailbox::REQUEST_LEN, 0);
+    for (name, trap_entry, hypercalls) in [
+        // It takes the reply that the other one left, but not twice.
+        ("takes it twice", [&room[..], &again, &OUT, &OUT].concat(), 3),
+        // A request of its own is answered, and the other one's reply is gone.
+        ("asks, then takes it", [&room[..], &OUT, &again, &OUT].concat(), 3),
+        ("asks without room, then takes two", [&OUT[..], &room, &again, &OUT, &OUT].concat(), 4),
+        // A fault in the trap entry is the end, hypercalls or not.
+        ("asks, then faults", [&OUT[..], &[0x0f, 0x0b]].concat(), 2),
+    ] {
+        let mut guest = nested(&grow, &trap_entry).guest;
+        refused(name, guest.run(&mut Host::default()));
+        assert_eq!(guest.stats.hypercalls, hypercalls, "{name}");
+    }
+    next_sandbox_works();
+}
+
+#[test]
+fn an_answer_of_the_trap_entry_is_the_answer_and_no_second_one() {
+    let done = Request::Done(Outcome::Returned(Vec::new()));
+    // The command has no room: the guest has not even seen it when it answers twice.
+    let mut guest = nested(&done, &OUT).guest;
+    guest.idle = true;
+    guest.reply_room = 0..0;
+    let command = Command::GetGlobal { instance: 0, export: "g".to_owned() };
+    for _ in 0..2 {
+        let answer = guest.execute(&command, &mut Host::default()).expect("an answer");
+        assert_eq!(answer, Outcome::Returned(Vec::new()));
+    }
+    // Then its code has come to an end.
+    refused("a third answer", guest.execute(&command, &mut Host::default()));
+    next_sandbox_works();
+}
+
+#[test]
+fn a_mebibyte_of_a_guests_text_is_a_short_error() {
+    use sandgrain_abi::message::{Fault, Trap};
+    let text = || "\u{1b}é".repeat(200_000);
+    let values = vec![Value::I32(-1); 100_000];
+    let fault = Fault::Host;
+    for request in [
+        Request::Panic(text()),
+        Request::Done(Outcome::Refused(text())),
+        Request::Done(Outcome::Limited(text())),
+        Request::Done(Outcome::Returned(values)),
+        Request::Done(Outcome::Trapped(Trap { fault, frames: vec![FRAME; 10_000] })),
+    ] {
+        let bytes = bytes_of(&request);
+        let header = Header { address: layout::HEAP, ..Header::honest(bytes.len() as u64) };
+        let mut guest = endless(&Request::Ready, header).guest;
+        let heap = guest.plan.heap.start;
+        guest.vm.memory_mut().write(heap, &bytes).expect("the heap");
+        let error = guest.start(&mut Host::default()).expect_err("no beginning").to_string();
+        assert!(error.len() < 2000 && error.contains("..."), "{} bytes: {error}", error.len());
+    }
+    next_sandbox_works();
+}
+
+/// A frame of a backtrace, with nothing known of it.
+const FRAME: Frame = Frame { module: None, function: 1, name: None, offset: None };

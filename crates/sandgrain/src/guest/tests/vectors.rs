@@ -56,6 +56,7 @@ fn reserved_bits_of_mxcsr_cannot_be_set() {
             ending => panic!("bit {bit}: {ending:?}"),
         }
     }
+    next_sandbox_works();
 }
 
 #[test]
@@ -63,6 +64,7 @@ fn an_fxsave_image_with_reserved_bits_is_not_loaded() {
     let load = on_memory(&[0x0f, 0xae], FXRSTOR, SCRATCH);
     let code = [put(SCRATCH + 24, 0xffff_0000), load].concat();
     faults_on_a_real_cpu("MXCSR", &code, &[GP, UD]);
+    next_sandbox_works();
 }
 
 #[test]
@@ -86,6 +88,7 @@ fn an_xsave_image_with_reserved_bits_is_not_loaded() {
     // xrstors and xsaves are ring 0's.
     faults("xrstors", &[&all[..], &on_memory(&[0x0f, 0xc7], 3, SCRATCH)].concat(), &[GP, UD]);
     faults("xsaves", &[&all[..], &on_memory(&[0x0f, 0xc7], 5, SCRATCH)].concat(), &[GP, UD]);
+    next_sandbox_works();
 }
 
 #[test]
@@ -95,6 +98,7 @@ fn saved_state_cannot_be_written_over_the_gates_data() {
     faults("xsave", &on_memory(&[0x0f, 0xae], XSAVE, record), &[PF, UD]);
     let stack = layout::GATE_STACK_TOP as u32 - 576;
     faults("xsaveopt", &on_memory(&[0x0f, 0xae], 6, stack), &[PF, UD]);
+    next_sandbox_works();
 }
 
 #[test]
