@@ -11,6 +11,7 @@
 extern crate alloc;
 
 pub mod codec;
+mod command;
 pub mod layout;
 pub mod message;
 pub mod text;

@@ -3,16 +3,16 @@
 use crate::error::{Error, Result, described};
 use crate::host::Host;
 use crate::limits::Limits;
-use crate::machine::Machine;
 use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE};
 use crate::machine::base::{self, Base};
 use crate::machine::descriptors;
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
+use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
-use sandgrain_abi::message::{Boot, Command, HostReply, Outcome, PageRange, Request};
+use sandgrain_abi::message::{Boot, Command, HostReply, PageRange, Request};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Value};
 use sandgrain_compile::Artifact;
@@ -51,6 +51,24 @@ fn boot_message(limits: &Limits, plan: &Plan, cpu_features: Vec<String>) -> Boot
     }
 }
 
+/// A call of a host function, as the guest has made it.
+#[derive(Clone, Debug)]
+struct HostCall {
+    function: u32,
+    /// The linear memory that its caller exports.
+    memory: Option<u32>,
+    args: Vec<Value>,
+}
+
+/// Where a run has ended.
+#[derive(Debug, PartialEq)]
+enum Stop {
+    /// The guest's last request waits for a command.
+    Idle(Request),
+    /// The guest waits for the answer to a call that the host has put off.
+    Waiting,
+}
+
 /// A guest.
 pub(crate) struct Guest {
     vm: Box<dyn Vm>,
@@ -63,6 +81,8 @@ pub(crate) struct Guest {
     pending: Option<Vec<u8>>,
     /// What the guest waits with for a command.
     idle: bool,
+    /// The call that it waits for the answer to, where the host has put that off.
+    waiting: Option<HostCall>,
     /// Where the guest wants its reply.
     reply_room: Range<u64>,
     buffer: Vec<u8>,
@@ -108,6 +128,7 @@ impl Guest {
             next_code: 0,
             pending: None,
             idle: false,
+            waiting: None,
             reply_room: 0..0,
             buffer,
             stats: Stats::default(),
@@ -152,13 +173,14 @@ impl Guest {
     /// Runs the guest until it waits for its first command.
     fn start(&mut self, host: &mut Host) -> Result<()> {
         match self.run(host)? {
-            Request::Ready => Ok(()),
-            other => Err(Error::Guest(format!("it began with {}", described(&other)))),
+            Stop::Idle(Request::Ready) => Ok(()),
+            Stop::Idle(other) => Err(Error::Guest(format!("it began with {}", described(&other)))),
+            Stop::Waiting => Err(Error::Guest("it began with a call".to_owned())),
         }
     }
 
-    /// Runs until the guest has nothing more to ask: its last request.
-    fn run(&mut self, host: &mut Host) -> Result<Request> {
+    /// Runs until the guest has nothing more to ask, or has to wait.
+    fn run(&mut self, host: &mut Host) -> Result<Stop> {
         self.idle = false;
         loop {
             let entered = Instant::now();
@@ -166,21 +188,32 @@ impl Guest {
             let left = Instant::now();
             self.stats.guest += left - entered;
             self.stats.exits += 1;
-            let last = self.exit(exit, host);
+            let stop = self.exit(exit, host);
             self.stats.host += left.elapsed();
-            if let Some(request) = last? {
-                self.idle = true;
-                return Ok(request);
+            if let Some(stop) = stop? {
+                self.idle = matches!(stop, Stop::Idle(_));
+                return Ok(stop);
             }
         }
     }
 
-    /// Deals with one exit; gives the request that waits for a command, if it is one.
+    /// Runs until what the guest was told is done, or it has to wait.
+    fn progress(&mut self, host: &mut Host) -> Result<Progress> {
+        match self.run(host)? {
+            Stop::Idle(Request::Done(outcome)) => Ok(Progress::Done(outcome)),
+            Stop::Idle(other) => {
+                Err(Error::Guest(format!("it answered a command with {}", described(&other))))
+            }
+            Stop::Waiting => Ok(Progress::Waiting),
+        }
+    }
+
+    /// Deals with one exit; says so if the run ends with it.
     fn exit(
         &mut self,
         exit: Result<VmExit, sandgrain_hypervisor::Error>,
         host: &mut Host,
-    ) -> Result<Option<Request>> {
+    ) -> Result<Option<Stop>> {
         match exit.map_err(|error| Error::hypervisor(&error))? {
             VmExit::PortOut { port: layout::PORT_HYPERCALL, .. } => self.hypercall(host),
             VmExit::PortOut { port: layout::PORT_FATAL, .. } => Err(self.fault()),
@@ -193,17 +226,20 @@ impl Guest {
         }
     }
 
-    fn hypercall(&mut self, host: &mut Host) -> Result<Option<Request>> {
+    fn hypercall(&mut self, host: &mut Host) -> Result<Option<Stop>> {
         self.stats.hypercalls += 1;
         let Some(request) = self.receive()? else {
             return Ok(None);
         };
         let answer = match request {
-            Request::Ready | Request::Done(_) => return Ok(Some(request)),
+            Request::Ready | Request::Done(_) => return Ok(Some(Stop::Idle(request))),
             Request::HostCall { function, memory, args } => {
-                let span = tracing::trace_span!("hypercall", function);
-                let _entered = span.enter();
-                self.host_call(function, memory, &args, host)?
+                let call = HostCall { function, memory, args };
+                if host.puts_off(call.function, &call.args) {
+                    self.waiting = Some(call);
+                    return Ok(Some(Stop::Waiting));
+                }
+                self.host_call(&call, host)?
             }
             Request::CreateMemory { size, maximum } => {
                 let memory = self.vm.memory_mut();
@@ -219,27 +255,26 @@ impl Guest {
             }
             Request::Fault => return Err(self.fault()),
         };
-        self.reply(&answer)?;
-        // A host function may have used up the time; the guest must not get another turn then.
-        match host.stopped() {
-            Some(error) => Err(error),
-            None => Ok(None),
-        }
+        self.answer(&answer, host)?;
+        Ok(None)
     }
 
-    fn host_call(
-        &mut self,
-        function: u32,
-        memory: Option<u32>,
-        args: &[Value],
-        host: &mut Host,
-    ) -> Result<HostReply> {
+    /// Replies to a request other than the last.
+    fn answer(&mut self, answer: &HostReply, host: &Host) -> Result<()> {
+        self.reply(answer)?;
+        // A host function may have used up the time; the guest must not get another turn then.
+        host.stopped().map_or(Ok(()), Err)
+    }
+
+    fn host_call(&mut self, call: &HostCall, host: &mut Host) -> Result<HostReply> {
+        let span = tracing::trace_span!("hypercall", function = call.function);
+        let _entered = span.enter();
         self.stats.host_calls += 1;
-        let memory = match memory {
+        let memory = match call.memory {
             Some(number) => Some(Machine::memory(self, number)?),
             None => None,
         };
-        host.call(function, memory, args)
+        host.call(call.function, memory, &call.args)
     }
 
     /// Reads the guest's request. `None`: it asked again for a reply, and has it.
@@ -347,15 +382,21 @@ impl Machine for Guest {
         }
     }
 
-    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome> {
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
         if !self.idle {
             self.start(host)?;
         }
         self.reply(command)?;
-        match self.run(host)? {
-            Request::Done(outcome) => Ok(outcome),
-            other => Err(Error::Guest(format!("it answered a command with {}", described(&other)))),
-        }
+        self.progress(host)
+    }
+
+    fn resume(&mut self, host: &mut Host) -> Result<Progress> {
+        let Some(call) = self.waiting.take() else {
+            return Err(Error::Host("a guest that does not wait was resumed".to_owned()));
+        };
+        let answer = self.host_call(&call, host)?;
+        self.answer(&answer, host)?;
+        self.progress(host)
     }
 
     fn memory(&mut self, number: u32) -> Result<&mut [u8]> {

@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) started: Option<Instant>,
     /// The error that ends the call under way, once the guest has unwound.
     pub(crate) failure: Option<Error>,
+    /// Whether reading from the standard input is put off.
+    pub(crate) stop_at_input: bool,
 }
 
 /// The wire's type of a WASI function.
@@ -52,6 +54,14 @@ impl Host {
             Some(function) => Ok((WASI + u32::from(function.index()), wasi_type(function))),
             None => Err("WASI preview 1 has no such function".to_owned()),
         }
+    }
+
+    /// Whether the answer to a call is put off: whoever runs the guest wants to know first.
+    pub(crate) fn puts_off(&self, function: u32, args: &[Value]) -> bool {
+        let reads = |number| Function::from_index(number).is_some_and(|f| f.name() == "fd_read");
+        self.stop_at_input
+            && args.first() == Some(&Value::I32(0))
+            && function.checked_sub(WASI).and_then(|n| u16::try_from(n).ok()).is_some_and(reads)
     }
 
     /// Why the call under way is to stop, if it is.

@@ -131,6 +131,7 @@ impl PoolBuilder {
             stock: Mutex::new(Stock::new(self.bounds)),
             learning: Mutex::default(),
             wanted: Condvar::new(),
+            finished: Condvar::new(),
             bin,
             closed: std::sync::atomic::AtomicBool::new(false),
         });
@@ -166,6 +167,8 @@ struct Shared {
     learning: Mutex<Learning>,
     /// Tells the thread that makes VMs to look again.
     wanted: Condvar,
+    /// Tells callers that a VM has been made, or could not be.
+    finished: Condvar,
     /// For the thread that drops VMs.
     bin: mpsc::Sender<threads::Retired>,
     closed: std::sync::atomic::AtomicBool,
@@ -175,6 +178,26 @@ impl Shared {
     fn stock(&self) -> MutexGuard<'_, Stock<Parked>> {
         // No panic can leave it half changed.
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A VM for a tenant. Where the last one that there may be is just being made, it waits for that.
+    fn take(&self, tenant: &Tenant) -> Taken<Parked> {
+        let mut stock = self.stock();
+        loop {
+            match stock.take(tenant) {
+                Taken::Wait => {
+                    let waited = self.finished.wait(stock);
+                    stock = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    /// A VM has been made, or could not be.
+    fn finish(&self, parked: Option<Parked>) {
+        self.stock().finish(parked);
+        self.finished.notify_all();
     }
 
     fn learning(&self) -> MutexGuard<'_, Learning> {
@@ -207,7 +230,7 @@ impl Pool {
     /// [`SandboxBuilder::build`].
     pub fn take(&self, tenant: &str) -> Result<Pooled<'_>> {
         let tenant: Tenant = tenant.into();
-        let taken = self.shared.stock().take(&tenant);
+        let taken = self.shared.take(&tenant);
         self.shared.wanted.notify_one();
         let sandbox = match taken {
             Taken::Ready(parked) => parked.sandbox,
@@ -216,7 +239,7 @@ impl Pool {
                 let made = self.shared.recipe.build();
                 made.inspect_err(|_| self.shared.stock().give_up())?
             }
-            Taken::Refused => {
+            Taken::Wait | Taken::Refused => {
                 return Err(Error::Limit {
                     what: "the pool's sandboxes",
                     limit: format!("{}", self.shared.stock().stats().in_use),

@@ -5,12 +5,12 @@ use crate::error::{Error, Result};
 use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::limits::Limits;
-use crate::machine::Machine;
+use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::stats::Stats;
 use crate::stop::Target;
 use sandgrain_abi::Value;
-use sandgrain_abi::message::{Command, HostReply, Outcome, PageRange};
+use sandgrain_abi::message::{Command, HostReply, PageRange};
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_executor::{Embedder, Instances, Sizes, State};
 use std::time::Instant;
@@ -78,7 +78,7 @@ impl Machine for Reference {
         Ok((modules.len() as u64 - 1, 0))
     }
 
-    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome> {
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
         std::mem::swap(&mut self.instances.store_mut().data_mut().embedder.host, host);
         let started = Instant::now();
         let outcome = self.instances.execute(command.clone());
@@ -89,7 +89,11 @@ impl Machine for Reference {
         if let Some(error) = process.fatal.take().or_else(|| host.stopped()) {
             return Err(error);
         }
-        Ok(outcome)
+        Ok(Progress::Done(outcome))
+    }
+
+    fn resume(&mut self, _: &mut Host) -> Result<Progress> {
+        Err(Error::Host("a guest without a VM cannot wait".to_owned()))
     }
 
     fn memory(&mut self, number: u32) -> Result<&mut [u8]> {

@@ -4,6 +4,7 @@ mod builder;
 mod check;
 mod link;
 mod renew;
+mod run;
 
 pub use builder::SandboxBuilder;
 
@@ -12,7 +13,7 @@ use crate::error::{Error, ImportError, Result, Trap, described};
 use crate::host::Host;
 use crate::host_functions::HostImport;
 use crate::limits::Limits;
-use crate::machine::Machine;
+use crate::machine::{Machine, Progress};
 use crate::module::{Interface, Module};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
@@ -52,6 +53,8 @@ pub struct Sandbox {
     ended: Option<String>,
     /// Whether a call is under way. Between calls: one was left by a panic of a host function.
     busy: bool,
+    /// Whether the guest is in the middle of a run, waiting for input.
+    is_waiting: bool,
     stats: Stats,
     count_pages: bool,
 }
@@ -116,18 +119,6 @@ impl Sandbox {
                 Ok(values)
             }
             outcome => Err(self.unexpected(outcome)),
-        }
-    }
-
-    /// Runs a WASI command: calls `_start`. Its exit code.
-    ///
-    /// # Errors
-    /// As [`Sandbox::call`], but an exit is not an error.
-    pub fn run(&mut self) -> Result<i32> {
-        match self.call::<(), ()>("_start", ()) {
-            Ok(()) => Ok(0),
-            Err(Error::Exit(code)) => Ok(code),
-            Err(error) => Err(error),
         }
     }
 
@@ -302,8 +293,25 @@ impl Sandbox {
         }
     }
 
-    /// Has the machine do something, within the deadline, and keeps the books.
+    /// Has the machine do something, within the deadline.
     fn execute(&mut self, command: &Command) -> Result<Outcome> {
+        if self.is_waiting {
+            return Err(Error::BadCall(
+                "the guest is in the middle of a run, waiting for input; try: going on with `run` first"
+                    .to_owned(),
+            ));
+        }
+        match self.drive(|machine, host| machine.execute(command, host))? {
+            Progress::Done(outcome) => Ok(outcome),
+            Progress::Waiting => Err(self.end("it waits where it was not told to")),
+        }
+    }
+
+    /// Drives the machine a bit further, within the deadline, and keeps the books.
+    fn drive(
+        &mut self,
+        step: impl FnOnce(&mut dyn Machine, &mut Host) -> Result<Progress>,
+    ) -> Result<Progress> {
         self.check_alive()?;
         let pages = if self.count_pages { self.machine.resident_pages()? } else { None };
         *self.machine.stats() = Stats::default();
@@ -313,7 +321,7 @@ impl Sandbox {
         let deadline = self.limits.deadline.and_then(|limit| started.checked_add(limit));
         self.host.cancel = self.control.begin(&self.engine.inner.watchdog, deadline);
         self.busy = true;
-        let result = self.machine.execute(command, &mut self.host);
+        let result = step(&mut *self.machine, &mut self.host);
         self.busy = false;
         let stopped = self.control.end();
         self.stats = *self.machine.stats();
@@ -334,7 +342,14 @@ impl Sandbox {
             tracing::debug!(%error, "the sandbox has ended");
             self.ended = Some(error.to_string());
         }
-        match result? {
+        let outcome = match result? {
+            Progress::Done(outcome) => outcome,
+            Progress::Waiting => {
+                self.is_waiting = true;
+                return Ok(Progress::Waiting);
+            }
+        };
+        match outcome {
             Outcome::Trapped(trap) => Err(match trap.fault {
                 Fault::Wasm { code, message } => {
                     Error::Trap(Trap::reported(code, message, trap.frames))
@@ -351,8 +366,8 @@ impl Sandbox {
                     detail,
                 })
             }
-            Outcome::Refused(reason) => Ok(Outcome::Refused(printable(&reason))),
-            outcome => Ok(outcome),
+            Outcome::Refused(reason) => Ok(Progress::Done(Outcome::Refused(printable(&reason)))),
+            outcome => Ok(Progress::Done(outcome)),
         }
     }
 

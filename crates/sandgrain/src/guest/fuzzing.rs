@@ -1,6 +1,6 @@
 //! The dispatcher of hypercalls without a guest that runs: what the fuzz target `hypercalls` drives.
 
-use super::Guest;
+use super::{Guest, Stop};
 use crate::engine::Virtual;
 use crate::error::{Error, Trap};
 use crate::host::Host;
@@ -177,7 +177,11 @@ fn hypercall(
     ] {
         memory.write_u64(base::MAILBOX + field, value).expect("the mailbox");
     }
-    guest.hypercall(host)
+    Ok(match guest.hypercall(host)? {
+        Some(Stop::Idle(request)) => Some(request),
+        Some(Stop::Waiting) => panic!("nobody has told the host to put anything off"),
+        None => None,
+    })
 }
 
 /// A reply that has room is one.

@@ -1,6 +1,6 @@
 //! Guests that can be made again and again: taken from one that waits for a command.
 
-use super::Guest;
+use super::{Guest, HostCall};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::machine::address_space::AddressSpace;
@@ -13,7 +13,7 @@ use sandgrain_abi::types::ModuleInfo;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, MemoryImage, VcpuState};
 use std::ops::Range;
 
-/// A guest at a moment when it waits for a command: its memory, its vCPU, and what the host knows of it.
+/// A guest at a moment when it waits for the host: its memory, its vCPU, and what the host knows of it.
 /// Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct GuestImage {
@@ -23,10 +23,17 @@ pub(crate) struct GuestImage {
     plan: Plan,
     memories: Memories,
     next_code: u64,
+    /// The call that it waits for the answer to, if it does not wait for a command.
+    waiting: Option<HostCall>,
     reply_room: Range<u64>,
 }
 
 impl GuestImage {
+    /// Whether the guest is in the middle of what it was told, and waits for an answer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// The same guest with room for modules with code of these sizes. It has none so far.
     pub(crate) fn with_modules(
         &self,
@@ -56,19 +63,23 @@ impl Guest {
             memories: image.memories.clone(),
             next_code: image.next_code,
             pending: None,
-            idle: true,
+            idle: image.waiting.is_none(),
+            waiting: image.waiting.clone(),
             reply_room: image.reply_room.clone(),
             buffer: Vec::new(),
             stats: Stats::default(),
         })
     }
 
-    /// What the guest is now. It must wait for a command.
+    /// Whether the guest waits for the host, at a point from which it can go on in another VM.
+    fn is_at_rest(&self) -> bool {
+        self.idle || self.waiting.is_some()
+    }
+
+    /// What the guest is now. It must wait for the host.
     pub(super) fn capture(&self) -> Result<GuestImage> {
-        if !self.idle {
-            return Err(Error::Host(
-                "a guest that does not wait for a command was captured".into(),
-            ));
+        if !self.is_at_rest() {
+            return Err(Error::Host("a guest that does not wait was captured".to_owned()));
         }
         let hv = |error| Error::hypervisor(&error);
         Ok(GuestImage {
@@ -78,6 +89,7 @@ impl Guest {
             plan: self.plan.clone(),
             memories: self.memories.clone(),
             next_code: self.next_code,
+            waiting: self.waiting.clone(),
             reply_room: self.reply_room.clone(),
         })
     }
@@ -101,13 +113,13 @@ impl Guest {
 
     /// Makes the guest what it was when the image was taken that it was made from: all memory and all
     /// registers. `false`: it cannot, and must not be used any more. That is so if it has page tables
-    /// that it did not have then, since no hypervisor forgets those, or is not waiting for a command.
+    /// that it did not have then, since no hypervisor forgets those, or is not waiting for the host.
     pub(super) fn reset(&mut self, image: &GuestImage) -> Result<bool> {
         let hv = |error| Error::hypervisor(&error);
         let same_tables =
             self.space.has_tables_of(&image.space) && self.next_code == image.next_code;
         let Some(grown) = self.memories.grown_since(&image.memories) else { return Ok(false) };
-        if !self.idle || !same_tables {
+        if !self.is_at_rest() || !same_tables {
             return Ok(false);
         }
         for range in grown {
@@ -117,6 +129,8 @@ impl Guest {
         self.vm.restore(&image.vcpu).map_err(hv)?;
         self.space.clone_from(&image.space);
         self.memories.clone_from(&image.memories);
+        self.waiting.clone_from(&image.waiting);
+        self.idle = self.waiting.is_none();
         self.reply_room = image.reply_room.clone();
         self.pending = None;
         Ok(true)

@@ -13,13 +13,13 @@ mod tables;
 mod transfers;
 mod vectors;
 
-use super::{Access, Guest};
+use super::{Access, Guest, Stop};
 use crate::engine::{Engine, Platform, Virtual};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::limits::Limits;
-use crate::machine::Machine;
 use crate::machine::base::RECORD;
+use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::sandbox::Sandbox;
 use sandgrain_abi::Value;
@@ -72,9 +72,17 @@ fn fresh() -> Guest {
     platform().unstarted(&Limits::default(), &[sized()]).expect("a guest")
 }
 
+/// What a command leads to, without host functions.
+fn execute(guest: &mut Guest, command: &Command) -> Result<Outcome> {
+    match guest.execute(command, &mut Host::default())? {
+        Progress::Done(outcome) => Ok(outcome),
+        Progress::Waiting => panic!("nobody has told the host to put anything off"),
+    }
+}
+
 fn call(guest: &mut Guest, export: &str, args: Vec<Value>) -> Vec<Value> {
     let command = Command::Call { instance: 0, export: export.to_owned(), args };
-    match guest.execute(&command, &mut Host::default()).expect("a call") {
+    match execute(guest, &command).expect("a call") {
         Outcome::Returned(values) => values,
         other => panic!("{export} ended with {other:?}"),
     }
@@ -85,7 +93,7 @@ fn started() -> Guest {
     let mut guest = platform().guest(&Limits::default(), &[sized()]).expect("a guest");
     let (address, len) = Machine::load(&mut guest, module()).expect("room for the module");
     let command = Command::Instantiate { address, len, imports: Vec::new() };
-    let outcome = guest.execute(&command, &mut Host::default()).expect("an instance");
+    let outcome = execute(&mut guest, &command).expect("an instance");
     assert_eq!(outcome, Outcome::Instantiated(0));
     guest
 }

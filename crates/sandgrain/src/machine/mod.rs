@@ -18,12 +18,24 @@ use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::message::{Command, Outcome, PageRange};
 
+/// How far a guest has come with what it was told.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// It has done it.
+    Done(Outcome),
+    /// It waits for the answer to a call that the host has put off.
+    Waiting,
+}
+
 /// What a sandbox runs its modules on: a VM, or the reference engine without one.
 pub(crate) trait Machine: Send {
     /// Puts a module where commands can name it: by address and length.
     fn load(&mut self, module: &Module) -> Result<(u64, u64)>;
-    /// Has the guest do something, and answers its requests until it is done.
-    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome>;
+    /// Has the guest do something, and answers its requests until it is done, or waits for an answer that the
+    /// host puts off.
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress>;
+    /// Asks the host once more what it has put off, and has the guest go on with the answer.
+    fn resume(&mut self, host: &mut Host) -> Result<Progress>;
     /// The bytes of a linear memory; none if there is no such memory.
     fn memory(&mut self, number: u32) -> Result<&mut [u8]>;
     /// Figures since they were last taken.

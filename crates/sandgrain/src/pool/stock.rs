@@ -50,6 +50,8 @@ pub(super) enum Taken<V> {
     Ready(V),
     /// None is ready: make one. If there is a VM here, it has to go first.
     Make(Option<V>),
+    /// There are as many as there may be, but one of them is about to be parked: ask again when it is.
+    Wait,
     /// There are as many as there may be.
     Refused,
 }
@@ -107,6 +109,9 @@ impl<V> Stock<V> {
         // One that waits for another tenant makes room.
         let in_the_way =
             (self.total() >= self.bounds.max_total).then(|| self.kept.pop_front()).flatten();
+        if self.total() >= self.bounds.max_total && self.making > 0 {
+            return Taken::Wait;
+        }
         if self.total() >= self.bounds.max_total {
             self.events.refused += 1;
             return Taken::Refused;

@@ -91,6 +91,22 @@ fn a_tenant_gets_its_own_back_and_never_anothers() {
 }
 
 #[test]
+fn who_comes_while_the_last_one_is_made_waits_for_it() {
+    let mut stock = Stock::new(bounds(1, 1, 1));
+    assert!(stock.begin());
+    assert_eq!(stock.take(&tenant(1)), Taken::Wait);
+    stock.finish(Some(0));
+    assert_eq!(stock.take(&tenant(1)), Taken::Ready(0));
+    assert_eq!(stock.take(&tenant(1)), Taken::Refused);
+    stock.give_up();
+    // One that could not be made: then the caller makes it, and hears why.
+    assert!(stock.begin());
+    assert_eq!(stock.take(&tenant(1)), Taken::Wait);
+    stock.finish(None);
+    assert_eq!(stock.take(&tenant(1)), Taken::Make(None));
+}
+
+#[test]
 fn of_many_that_wait_for_tenants_the_oldest_goes() {
     let mut stock = Stock::new(bounds(0, 2, 10));
     assert_eq!(stock.keep(tenant(1), 1), None);
@@ -164,9 +180,10 @@ proptest! {
                         out.push((who, vm));
                     }
                     Taken::Make(_) => out.push((who, 0)),
-                    Taken::Refused => prop_assert!(
-                        out.len() + making + stock.stats().parked >= bounds.max_total
-                    ),
+                    Taken::Wait => prop_assert!(making > 0 && stock.stats().parked == 0),
+                    Taken::Refused => {
+                        prop_assert_eq!((out.len(), making), (bounds.max_total, 0));
+                    }
                 },
                 Event::Keep(at) if !out.is_empty() => {
                     let (who, _) = out.swap_remove(at % out.len());

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::pool::stock::Tenant;
 use crate::sandbox::Sandbox;
 use sandgrain_abi::message::PageRange;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -67,18 +68,15 @@ impl Recipe {
         if let Some(warm_up) = &self.warm_up {
             warm_up(&mut sandbox)
                 .map_err(|error| Error::Host(format!("the pool's warm-up: {error}")))?;
+            if !sandbox.reset()? {
+                // What it did cannot be undone.
+                sandbox = self.build()?;
+            }
         }
-        sandbox.touch(pages)?;
-        if sandbox.reset()? {
-            return Ok(sandbox);
+        if sandbox.touch(pages)? && !sandbox.reset()? {
+            return Err(Error::Host("a sandbox that has done nothing cannot be reset".to_owned()));
         }
-        // What it did cannot be undone, so only that is left which need not be.
-        let mut sandbox = self.build()?;
-        sandbox.touch(pages)?;
-        if sandbox.reset()? {
-            return Ok(sandbox);
-        }
-        Err(Error::Host("a sandbox that has done nothing cannot be reset".to_owned()))
+        Ok(sandbox)
     }
 }
 
@@ -99,16 +97,16 @@ impl Shared {
             let (pages, generation) = self.learning().set();
             let begun = self.stock().begin();
             if begun {
-                match self.recipe.build_warm(&pages) {
+                match self.make_one(&pages) {
                     Ok(sandbox) => {
                         self.bound_memory(&sandbox);
-                        self.stock().finish(Some(Parked { sandbox, generation }));
+                        self.finish(Some(Parked { sandbox, generation }));
                         back_off = BACK_OFF[0];
                         continue;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a pool could not make a sandbox");
-                        self.stock().finish(None);
+                        self.finish(None);
                         back_off = (back_off * 2).min(BACK_OFF[1]);
                     }
                 }
@@ -125,19 +123,26 @@ impl Shared {
         }
     }
 
+    /// Makes a VM, with the embedder's closures, whose panic is a failure like any other.
+    fn make_one(&self, pages: &[PageRange]) -> Result<Sandbox> {
+        let make = AssertUnwindSafe(|| self.recipe.build_warm(pages));
+        let panicked = |_| Err(Error::Host("making a pool's sandbox panicked".to_owned()));
+        std::panic::catch_unwind(make).unwrap_or_else(panicked)
+    }
+
     /// Has a parked VM touch what has been learned since it was made. Whether there was one.
     fn warm_again(&self, pages: &[PageRange], generation: u32) -> bool {
         let old = |parked: &Parked| parked.generation != generation;
         let Some(mut parked) = self.stock().rework(old) else { return false };
-        let warm = parked.sandbox.touch(pages).and_then(|()| parked.sandbox.reset());
+        let warm = parked.sandbox.touch(pages).and_then(|_| parked.sandbox.reset());
         match warm {
             Ok(true) => {
                 parked.generation = generation;
                 self.bound_memory(&parked.sandbox);
-                self.stock().finish(Some(parked));
+                self.finish(Some(parked));
             }
             _ => {
-                self.stock().finish(None);
+                self.finish(None);
                 self.retire(Retired::Other(parked.sandbox));
             }
         }

@@ -176,6 +176,7 @@ impl SandboxBuilder {
         sandbox.names.clone_from(&state.names);
         sandbox.main = state.main;
         sandbox.imports.clone_from(&state.imports);
+        sandbox.is_waiting = state.guest.is_waiting();
         sandbox.origin = Some(snapshot.clone());
         Ok(sandbox)
     }
@@ -204,6 +205,7 @@ impl SandboxBuilder {
             origin: None,
             ended: None,
             busy: false,
+            is_waiting: false,
             stats: Stats::default(),
             count_pages: self.count_pages,
         }

@@ -108,6 +108,7 @@ impl Sandbox {
         if self.instances.len() != state.instances.len() || !self.machine.reset(&state.guest)? {
             return Ok(false);
         }
+        self.is_waiting = state.guest.is_waiting();
         self.names.clone_from(&state.names);
         self.main = state.main;
         self.imports.clone_from(&state.imports);
@@ -125,10 +126,14 @@ impl Sandbox {
         }
     }
 
-    /// Has the guest touch pages, so that no later call has to wait for them.
-    pub(crate) fn touch(&mut self, pages: &[PageRange]) -> Result<()> {
+    /// Has the guest touch pages, so that no later call has to wait for them. `false`: it cannot be asked to,
+    /// since it is in the middle of a run.
+    pub(crate) fn touch(&mut self, pages: &[PageRange]) -> Result<bool> {
+        if self.is_waiting {
+            return Ok(false);
+        }
         match self.execute(&Command::Touch(pages.to_vec()))? {
-            Outcome::Returned(_) => Ok(()),
+            Outcome::Returned(_) => Ok(true),
             outcome => Err(self.unexpected(outcome)),
         }
     }

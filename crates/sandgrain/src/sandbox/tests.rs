@@ -41,16 +41,20 @@ impl Machine for Forger {
         self.honest.load(module)
     }
 
-    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Outcome> {
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
         match self.answer.take() {
             // As it comes out of a VM: only what can be encoded can arrive.
             Some(forged) => {
                 let mut bytes = Vec::new();
                 forged.encode_to(&mut bytes);
-                Ok(Outcome::decode_from(&bytes).expect("an outcome"))
+                Ok(Progress::Done(Outcome::decode_from(&bytes).expect("an outcome")))
             }
             None => self.honest.execute(command, host),
         }
+    }
+
+    fn resume(&mut self, host: &mut Host) -> Result<Progress> {
+        self.honest.resume(host)
     }
 
     fn memory(&mut self, number: u32) -> Result<&mut [u8]> {

@@ -4,6 +4,7 @@
 //! failure that names its script.
 
 mod run;
+mod snapshots;
 mod table;
 
 use run::{Ended, run};

@@ -46,19 +46,22 @@ fn downloads() -> PathBuf {
 }
 
 fn path(run: &Run) -> PathBuf {
-    let path = match run.wasm.as_str() {
+    program(&run.wasm, run.needs.as_deref().unwrap_or("examples/build"))
+}
+
+/// A program that is there, if its script has run.
+pub fn program(wasm: &str, made_by: &str) -> PathBuf {
+    let path = match wasm {
         "python.wasm" => match std::env::var_os("SANDGRAIN_PYTHON") {
             Some(path) => PathBuf::from(path),
             None => downloads().join("python-wasm-0.1.0/python.wasm"),
         },
         other => examples().join(other),
     };
-    let made_by = run.needs.as_deref().unwrap_or("examples/build");
-    assert!(path.exists(), "{}: there is no {}; run {made_by} first", run.name, path.display());
+    assert!(path.exists(), "there is no {}; run {made_by} first", path.display());
     path
 }
 
-/// Each program is compiled once for each engine.
 fn module(engine: &Engine, run: &Run) -> Module {
     static MODULES: Mutex<Option<HashMap<(PathBuf, bool), Module>>> = Mutex::new(None);
     let key = (path(run), engine.is_without_vm());

@@ -10,6 +10,7 @@ mod growth;
 mod host_functions;
 mod hypervisors;
 mod imports;
+mod input;
 mod limits;
 mod messages;
 mod pool;

@@ -252,6 +252,19 @@ fn a_warm_up_is_undone() {
 }
 
 #[test]
+fn a_recipe_that_panics_is_a_failure_and_no_more() {
+    let first = Arc::new(AtomicU32::new(0));
+    let calls = Arc::clone(&first);
+    let pool = pool(Pool::builder(&snapshot()).parked(1..=1).at_most(1).warm_up(move |_| {
+        assert!(calls.fetch_add(1, Ordering::Relaxed) > 2, "on purpose");
+        Ok(())
+    }));
+    assert_eq!(add(&mut pool.take("a").expect("a sandbox"), 1), 1);
+    wait_for(&pool, "one parked after the failures", |stats| stats.parked == 1);
+    assert!(pool.stats().failed > 0, "{:?}", pool.stats());
+}
+
+#[test]
 fn bounds_that_contradict_each_other_are_refused() {
     let snapshot = snapshot();
     let builder = || Pool::builder(&snapshot);

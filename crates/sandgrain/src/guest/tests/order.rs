@@ -135,7 +135,7 @@ fn only_ready_is_a_beginning_and_only_done_an_answer() {
         let mut idle = endless(&request, header);
         idle.guest.idle = true;
         let command = Command::GetGlobal { instance: 0, export: "g".to_owned() };
-        let answer = idle.guest.execute(&command, &mut Host::default());
+        let answer = execute(&mut idle.guest, &command);
         match request {
             // The command went to the heap: what is in the mailbox is the guest's word still.
             Request::Done(_) => {
@@ -217,11 +217,11 @@ fn an_answer_of_the_trap_entry_is_the_answer_and_no_second_one() {
     guest.reply_room = 0..0;
     let command = Command::GetGlobal { instance: 0, export: "g".to_owned() };
     for _ in 0..2 {
-        let answer = guest.execute(&command, &mut Host::default()).expect("an answer");
+        let answer = execute(&mut guest, &command).expect("an answer");
         assert_eq!(answer, Outcome::Returned(Vec::new()));
     }
     // Then its code has come to an end.
-    refused("a third answer", guest.execute(&command, &mut Host::default()));
+    refused("a third answer", execute(&mut guest, &command));
     next_sandbox_works();
 }
 

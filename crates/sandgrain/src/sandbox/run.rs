@@ -1,0 +1,79 @@
+//! WASI commands: programs that run from `_start` to their exit.
+
+use super::{Sandbox, check};
+use crate::error::{Error, Result};
+use crate::machine::Progress;
+use sandgrain_abi::message::{Command, Outcome};
+use sandgrain_abi::types::{ExternType, FuncType};
+
+/// What a WASI command begins with.
+const START: &str = "_start";
+
+impl Sandbox {
+    /// Runs a WASI command: calls `_start`. Its exit code. Where a run has been stopped
+    /// [at its input](Self::run_to_input), in this sandbox or before its snapshot was taken, it goes on.
+    ///
+    /// # Errors
+    /// As [`Sandbox::call`], but an exit is not an error.
+    pub fn run(&mut self) -> Result<i32> {
+        match self.start_or_go_on(false)? {
+            Some(code) => Ok(code),
+            None => Err(self.end("it waits where it was not told to")),
+        }
+    }
+
+    /// Runs a WASI command up to its first read from the standard input; `None` if it came there. Then a
+    /// [snapshot](Self::snapshot) can be taken, of an interpreter, say, that has loaded its libraries and is
+    /// about to read its program: sandboxes made of it [go on](Self::run) from there, each with an input of
+    /// its own. `Some` is the exit code of a program that did not read any.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`]; [`Error::BadCall`] without a VM, or if the run has been stopped there already.
+    pub fn run_to_input(&mut self) -> Result<Option<i32>> {
+        if self.engine.is_without_vm() {
+            return Err(Error::BadCall(
+                "a run cannot be stopped in the middle without a VM; try: an engine with one"
+                    .to_owned(),
+            ));
+        }
+        if self.is_waiting {
+            return Err(Error::BadCall("the run waits for input already".to_owned()));
+        }
+        self.start_or_go_on(true)
+    }
+
+    /// Whether the guest is in the middle of a run, about to read from its standard input.
+    #[must_use]
+    pub fn is_waiting_for_input(&self) -> bool {
+        self.is_waiting
+    }
+
+    fn start_or_go_on(&mut self, stop_at_input: bool) -> Result<Option<i32>> {
+        let span = tracing::debug_span!("run", stop_at_input);
+        let _entered = span.enter();
+        self.check_alive()?;
+        let command = match self.module(self.main)?.export(START) {
+            Some(ExternType::Func(ty)) if *ty == FuncType::default() => {
+                let (instance, export) = (self.main.0, START.to_owned());
+                Command::Call { instance, export, args: Vec::new() }
+            }
+            other => {
+                return Err(check::no_export(self.module(self.main)?, START, other, "function"));
+            }
+        };
+        let goes_on = std::mem::take(&mut self.is_waiting);
+        self.host.stop_at_input = stop_at_input;
+        let result = self.drive(|machine, host| match goes_on {
+            true => machine.resume(host),
+            false => machine.execute(&command, host),
+        });
+        self.host.stop_at_input = false;
+        match result {
+            Ok(Progress::Waiting) => Ok(None),
+            Ok(Progress::Done(Outcome::Returned(values))) if values.is_empty() => Ok(Some(0)),
+            Ok(Progress::Done(outcome)) => Err(self.unexpected(outcome)),
+            Err(Error::Exit(code)) => Ok(Some(code)),
+            Err(error) => Err(error),
+        }
+    }
+}
