@@ -102,10 +102,12 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         (any::<u32>(), text())
             .prop_map(|(instance, export)| Command::FindMemory { instance, export }),
-        vec((any::<u64>(), any::<u32>(), any::<bool>()), 0..9).prop_map(|ranges| {
-            let range = |(address, pages, write)| PageRange { address, pages, write };
-            Command::Touch(ranges.into_iter().map(range).collect())
-        }),
+        prop::collection::vec((any::<u64>(), any::<u32>(), any::<bool>()), 0..9).prop_map(
+            |ranges| {
+                let range = |(address, pages, write)| PageRange { address, pages, write };
+                Command::Touch(ranges.into_iter().map(range).collect())
+            }
+        ),
     ]
 }
 

@@ -61,7 +61,10 @@ fn python_in_a_pool() {
             .policy(policy)
             .parked(1..=2)
             .configure(|builder| builder.wasi(config("")))
-            .warm_up(|sandbox| Ok(assert_eq!(sandbox.run()?, 0)))
+            .warm_up(|sandbox| {
+                assert_eq!(sandbox.run()?, 0);
+                Ok(())
+            })
             .build()
             .expect("a pool");
         for n in 0..5 {

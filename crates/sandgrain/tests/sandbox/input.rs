@@ -130,7 +130,10 @@ fn a_pool_of_runs_in_the_middle() {
         let pool = Pool::builder(&snapshot())
             .policy(policy)
             .configure(|builder| builder.wasi(config("")))
-            .warm_up(|sandbox| Ok(assert_eq!(sandbox.run()?, 0)))
+            .warm_up(|sandbox| {
+                assert_eq!(sandbox.run()?, 0);
+                Ok(())
+            })
             .build()
             .expect("a pool");
         for input in ["a", "bc", "def", "", "ghijk"] {
