@@ -43,7 +43,8 @@ impl Encode for ImportSource {
     }
 }
 
-/// What the host tells an idle guest to do. Each is answered by [`Request::Done`].
+/// What the host tells an idle guest to do. Each is answered by
+/// [`Request::Done`](crate::Request::Done).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Instantiate compiled code that lies in the guest's address space.
