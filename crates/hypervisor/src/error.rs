@@ -74,6 +74,19 @@ pub enum Error {
         exit: String,
     },
 
+    /// The process has as many descriptors open as it may. Raise the limit, or have fewer VMs.
+    #[error(
+        "{call} failed: this process has all {limit} descriptors open that it may have; a VM takes 2; try: a \
+         limit of {} at least (ulimit -n, or LimitNOFILE of its service), or fewer VMs",
+        limit.saturating_add(2)
+    )]
+    NoDescriptors {
+        /// The call that failed.
+        call: &'static str,
+        /// How many it may have open.
+        limit: u64,
+    },
+
     /// The host's system failed in a way that this crate does not expect. Report it.
     #[error("{call} failed: {source}")]
     Host {
@@ -88,6 +101,17 @@ impl Error {
     /// The failure of `call`, as the system reports it for the calling thread right now.
     #[cfg(target_os = "linux")]
     pub(crate) fn last_os_error(call: &'static str) -> Self {
-        Error::Host { call, source: io::Error::last_os_error() }
+        Error::of_call(call, io::Error::last_os_error())
+    }
+
+    /// The failure of `call`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of_call(call: &'static str, source: io::Error) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EMFILE) => {
+                Error::NoDescriptors { call, limit: crate::platform::descriptor_limit() }
+            }
+            _ => Error::Host { call, source },
+        }
     }
 }

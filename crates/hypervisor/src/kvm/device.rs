@@ -127,7 +127,7 @@ pub(super) fn require_capabilities(kvm: &kvm_ioctls::Kvm) -> Result<(), Error> {
 
 /// Turns an error of KVM's into ours. For `map_err`.
 pub(super) fn failed(call: &'static str) -> impl Fn(kvm_ioctls::Error) -> Error {
-    move |error| Error::Host { call, source: error.into() }
+    move |error| Error::of_call(call, error.into())
 }
 
 /// As [`failed`], where the cause may be a value that KVM does not take.

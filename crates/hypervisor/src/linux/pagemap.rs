@@ -46,8 +46,8 @@ fn pagemap() -> Result<&'static File, Error> {
     if let Some(file) = PAGEMAP.get() {
         return Ok(file);
     }
-    let call = "open(/proc/self/pagemap)";
-    let file = File::open("/proc/self/pagemap").map_err(|source| Error::Host { call, source })?;
+    let file = File::open("/proc/self/pagemap")
+        .map_err(|source| Error::of_call("open(/proc/self/pagemap)", source))?;
     Ok(PAGEMAP.get_or_init(|| file))
 }
 

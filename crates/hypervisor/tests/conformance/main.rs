@@ -6,6 +6,7 @@
 
 mod exits;
 mod interrupt;
+mod limits;
 mod machine;
 mod memory;
 mod restore;

@@ -18,7 +18,7 @@ use std::ops::Range;
 #[derive(Clone, Debug)]
 pub(crate) struct GuestImage {
     pub(crate) memory: MemoryImage,
-    vcpu: VcpuState,
+    pub(super) vcpu: VcpuState,
     space: AddressSpace,
     plan: Plan,
     memories: Memories,

@@ -7,6 +7,7 @@ mod leakage;
 mod order;
 mod ports;
 mod registers;
+mod resets;
 mod segments;
 mod storms;
 mod tables;
