@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::guest::{Booted, Guest, GuestImage};
+use crate::learned::PageSet;
 use crate::limits::Limits;
 use crate::machine::base::Base;
 #[cfg(any(test, fuzzing))]
@@ -76,7 +77,7 @@ impl Virtual {
     /// A guest that waits for its first command, with room for modules with code of these sizes.
     pub(crate) fn guest(&self, limits: &Limits, modules: &[(&ModuleInfo, u64)]) -> Result<Guest> {
         let image = self.started(limits)?.with_modules(limits, modules)?;
-        Guest::from_image(&*self.hypervisor, &image)
+        Guest::from_image(&*self.hypervisor, &image, &PageSet::default())
     }
 }
 

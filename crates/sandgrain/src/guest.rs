@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, described};
 use crate::host::Host;
+use crate::learned::PageSet;
 use crate::limits::Limits;
 use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE};
 use crate::machine::base::{self, Base};
@@ -12,7 +13,7 @@ use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
-use sandgrain_abi::message::{Boot, Command, HostReply, PageRange, Request};
+use sandgrain_abi::message::{Boot, Command, HostReply, Request};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Value};
 use sandgrain_compile::Artifact;
@@ -413,8 +414,8 @@ impl Machine for Guest {
         pages.map(Some).map_err(|error| Error::hypervisor(&error))
     }
 
-    fn working_set(&self, image: &GuestImage) -> Result<Vec<PageRange>> {
-        Guest::working_set(self, image)
+    fn touched(&self, image: &GuestImage) -> Result<PageSet> {
+        Guest::touched(self, image)
     }
 
     fn capture(&self) -> Result<Option<GuestImage>> {

@@ -30,6 +30,7 @@ mod error;
 mod guest;
 mod host;
 mod host_functions;
+mod learned;
 mod limits;
 mod machine;
 mod module;

@@ -4,14 +4,12 @@
 //! in a thread of its own, and has each touch the pages that calls are going to touch, so that nothing is
 //! left to do for a call but the call.
 
-mod learning;
 mod stock;
 mod threads;
 
 use crate::error::{BoxError, Error, Result};
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use crate::snapshot::Snapshot;
-use learning::Learning;
 use std::fmt;
 use std::ops::{Deref, DerefMut, RangeInclusive};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -129,7 +127,6 @@ impl PoolBuilder {
             policy: self.policy,
             memory: self.memory,
             stock: Mutex::new(Stock::new(self.bounds)),
-            learning: Mutex::default(),
             wanted: Condvar::new(),
             finished: Condvar::new(),
             bin,
@@ -164,13 +161,12 @@ struct Shared {
     policy: Policy,
     memory: u64,
     stock: Mutex<Stock<Parked>>,
-    learning: Mutex<Learning>,
     /// Tells the thread that makes VMs to look again.
     wanted: Condvar,
     /// Tells callers that a VM has been made, or could not be.
     finished: Condvar,
     /// For the thread that drops VMs.
-    bin: mpsc::Sender<threads::Retired>,
+    bin: mpsc::Sender<Option<Sandbox>>,
     closed: std::sync::atomic::AtomicBool,
 }
 
@@ -198,10 +194,6 @@ impl Shared {
     fn finish(&self, parked: Option<Parked>) {
         self.stock().finish(parked);
         self.finished.notify_all();
-    }
-
-    fn learning(&self) -> MutexGuard<'_, Learning> {
-        self.learning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::guest::GuestImage;
 use crate::host::Host;
+use crate::learned::PageSet;
 use crate::limits::Limits;
 use crate::machine::{Machine, Progress};
 use crate::module::Module;
@@ -112,8 +113,8 @@ impl Machine for Reference {
         Ok(None)
     }
 
-    fn working_set(&self, _: &GuestImage) -> Result<Vec<PageRange>> {
-        Ok(Vec::new())
+    fn touched(&self, _: &GuestImage) -> Result<PageSet> {
+        Ok(PageSet::default())
     }
 
     fn capture(&self) -> Result<Option<GuestImage>> {

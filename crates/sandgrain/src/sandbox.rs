@@ -55,6 +55,8 @@ pub struct Sandbox {
     busy: bool,
     /// Whether the guest is in the middle of a run, waiting for input.
     is_waiting: bool,
+    /// Whether it has done anything since it was made, or last reset.
+    has_called: bool,
     stats: Stats,
     count_pages: bool,
 }
@@ -313,6 +315,7 @@ impl Sandbox {
         step: impl FnOnce(&mut dyn Machine, &mut Host) -> Result<Progress>,
     ) -> Result<Progress> {
         self.check_alive()?;
+        self.has_called = true;
         let pages = if self.count_pages { self.machine.resident_pages()? } else { None };
         *self.machine.stats() = Stats::default();
         let started = Instant::now();
@@ -383,6 +386,12 @@ impl Sandbox {
         let error = Error::Guest(reason.to_owned());
         self.ended = Some(error.to_string());
         error
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.teach();
     }
 }
 

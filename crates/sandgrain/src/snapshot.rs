@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::guest::GuestImage;
 use crate::host_functions::HostImport;
+use crate::learned::Learned;
 use crate::limits::Limits;
 use crate::module::Interface;
 use crate::sandbox::{Instance, SandboxBuilder};
@@ -36,6 +37,8 @@ pub(crate) struct State {
     pub(crate) wasi: Option<WasiTies>,
     /// Whether the guest was given random bytes before.
     pub(crate) shares_randomness: bool,
+    /// Which pages the calls of its sandboxes touch.
+    pub(crate) learned: Learned,
 }
 
 /// What a guest knows of the WASI that it had.

@@ -149,6 +149,24 @@ impl Mapping {
         Ok(())
     }
 
+    /// Makes the process's own copies of `len` bytes at `start`, as if each page had been written to. Both are
+    /// multiples of the page size. Kernels before 5.14 do nothing.
+    ///
+    /// # Panics
+    /// When they are not within the block.
+    pub(crate) fn populate(&mut self, start: usize, len: usize) -> Result<(), Error> {
+        self.check(start, len);
+        // SAFETY: within the block (`check`); the content stays as it is.
+        let result = unsafe {
+            libc::madvise(self.base.as_ptr().add(start).cast(), len, libc::MADV_POPULATE_WRITE)
+        };
+        match (result, io::Error::last_os_error()) {
+            (0, _) => Ok(()),
+            (_, error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+            (_, source) => Err(Error::OutOfMemory { bytes: len, source }),
+        }
+    }
+
     fn check(&self, start: usize, len: usize) {
         let whole = start.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE);
         let within = start.checked_add(len).is_some_and(|end| end <= self.len);

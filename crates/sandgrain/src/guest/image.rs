@@ -2,8 +2,9 @@
 
 use super::{Guest, HostCall};
 use crate::error::{Error, Result};
+use crate::learned::PageSet;
 use crate::limits::Limits;
-use crate::machine::address_space::AddressSpace;
+use crate::machine::address_space::{AddressSpace, Reach};
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
 use crate::stats::Stats;
@@ -29,6 +30,21 @@ pub(crate) struct GuestImage {
 }
 
 impl GuestImage {
+    /// The pages as ring 3 knows them.
+    pub(crate) fn page_ranges(&self, set: &PageSet) -> Vec<PageRange> {
+        let kinds = [(&set.written, true), (&set.read, false)];
+        let parts = kinds.into_iter().flat_map(|(ranges, wrote)| {
+            let parts = ranges.iter().flat_map(|range| self.space.reach(range.clone()));
+            parts.map(move |part| (part, wrote))
+        });
+        let range = |(part, wrote): (Reach, bool)| PageRange {
+            address: part.virt,
+            pages: u32::try_from((part.phys.end - part.phys.start) / PAGE_SIZE).unwrap_or(u32::MAX),
+            write: wrote && part.writable,
+        };
+        parts.map(range).collect()
+    }
+
     /// Whether the guest is in the middle of what it was told, and waits for an answer.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
@@ -49,11 +65,19 @@ impl GuestImage {
 }
 
 impl Guest {
-    /// A new guest that goes on where the image was taken.
-    pub(crate) fn from_image(hypervisor: &dyn Hypervisor, image: &GuestImage) -> Result<Self> {
+    /// A new guest that goes on where the image was taken. Of the pages in the set it has copies of its own
+    /// from the start: many at once take less time than each when it is touched.
+    pub(crate) fn from_image(
+        hypervisor: &dyn Hypervisor,
+        image: &GuestImage,
+        ready: &PageSet,
+    ) -> Result<Self> {
         let hv = |error| Error::hypervisor(&error);
         let len = image.plan.memory_len()?;
-        let memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
+        let mut memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
+        for range in ready.written.iter().chain(&ready.read) {
+            memory.populate(range.clone()).map_err(hv)?;
+        }
         let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
         vm.restore(&image.vcpu).map_err(hv)?;
         Ok(Self {
@@ -94,21 +118,18 @@ impl Guest {
         })
     }
 
-    /// Pages that ring 3 has touched and would find in a guest of the image too, written ones first.
-    pub(super) fn working_set(&self, image: &GuestImage) -> Result<Vec<PageRange>> {
+    /// Pages that ring 3 has touched and would find in a guest of the image too.
+    pub(super) fn touched(&self, image: &GuestImage) -> Result<PageSet> {
         let hv = |error| Error::hypervisor(&error);
         let memory = self.vm.memory();
-        let written = memory.written_pages().map_err(hv)?;
-        let read = memory.read_pages().map_err(hv)?;
-        let mut set = Vec::new();
-        for (ranges, wrote) in [(written, true), (read, false)] {
-            for (range, writable) in ranges.into_iter().flat_map(|range| image.space.reach(range)) {
-                let pages = (range.end - range.start) / PAGE_SIZE;
-                let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-                set.push(PageRange { address: range.start, pages, write: wrote && writable });
-            }
-        }
-        Ok(set)
+        let known = |ranges: Vec<Range<u64>>| {
+            let parts = ranges.into_iter().flat_map(|range| image.space.reach(range));
+            parts.map(|part| part.phys).collect()
+        };
+        Ok(PageSet {
+            written: known(memory.written_pages().map_err(hv)?),
+            read: known(memory.read_pages().map_err(hv)?),
+        })
     }
 
     /// Makes the guest what it was when the image was taken that it was made from: all memory and all

@@ -91,6 +91,16 @@ pub(crate) struct AddressSpace {
     regions: Vec<Region>,
 }
 
+/// Guest-physical bytes that ring 3 can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) phys: Range<u64>,
+    /// The address of the first one.
+    pub(crate) virt: u64,
+    /// Whether ring 3 may write there.
+    pub(crate) writable: bool,
+}
+
 /// A range of addresses that is mapped.
 #[derive(Clone, Debug)]
 struct Region {
@@ -126,19 +136,21 @@ impl AddressSpace {
         (self.next, self.end) == (earlier.next, earlier.end)
     }
 
-    /// Where ring 3 finds guest-physical bytes: addresses, and whether it may write there. What it cannot
-    /// reach is left out.
-    pub(crate) fn reach(&self, phys: Range<u64>) -> impl Iterator<Item = (Range<u64>, bool)> {
+    /// Those of some guest-physical bytes that ring 3 can reach.
+    pub(crate) fn reach(&self, phys: Range<u64>) -> impl Iterator<Item = Reach> {
         self.regions.iter().filter_map(move |region| {
             let (start, end) =
                 (phys.start.max(region.phys), phys.end.min(region.phys + region.len));
-            let writes = match region.access {
+            let writable = match region.access {
                 Access::Gate | Access::GateData => return None,
                 Access::Code | Access::ReadOnly => false,
                 Access::ReadWrite => true,
             };
-            let virt = |phys: u64| region.virt + (phys - region.phys);
-            (start < end).then(|| (virt(start)..virt(end), writes))
+            (start < end).then(|| Reach {
+                phys: start..end,
+                virt: region.virt + (start - region.phys),
+                writable,
+            })
         })
     }
 
@@ -287,8 +299,12 @@ mod tests {
         space.map(&mut memory, 0x40_2000, 0x9000, 0x1000, Access::Gate).unwrap();
         space.map(&mut memory, 0x60_0000, 0xa000, 0x2000, Access::ReadWrite).unwrap();
         let reach = |range| space.reach(range).collect::<Vec<_>>();
-        assert_eq!(reach(0x7800..0x8800), [(0x40_0800..0x40_1800, false)]);
-        assert_eq!(reach(0..0xb000), [(0x40_0000..0x40_2000, false), (0x60_0000..0x60_1000, true)]);
+        let part = |phys, virt, writable| Reach { phys, virt, writable };
+        assert_eq!(reach(0x7800..0x8800), [part(0x7800..0x8800, 0x40_0800, false)]);
+        assert_eq!(
+            reach(0..0xb000),
+            [part(0x7000..0x9000, 0x40_0000, false), part(0xa000..0xb000, 0x60_0000, true)]
+        );
         assert_eq!(reach(0x9000..0xa000), []);
     }
 

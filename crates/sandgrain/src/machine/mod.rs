@@ -14,9 +14,10 @@ pub(crate) mod program;
 use crate::error::Result;
 use crate::guest::GuestImage;
 use crate::host::Host;
+use crate::learned::PageSet;
 use crate::module::Module;
 use crate::stats::Stats;
-use sandgrain_abi::message::{Command, Outcome, PageRange};
+use sandgrain_abi::message::{Command, Outcome};
 
 /// How far a guest has come with what it was told.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ pub(crate) trait Machine: Send {
     /// Pages of memory that the guest has to itself so far, if the machine can tell.
     fn resident_pages(&self) -> Result<Option<u64>>;
     /// Pages that the guest has touched, as those made from the image it was made from will; none without a VM.
-    fn working_set(&self, image: &GuestImage) -> Result<Vec<PageRange>>;
+    fn touched(&self, image: &GuestImage) -> Result<PageSet>;
     /// What the guest is now, to be made again; `None` if this kind of machine cannot.
     fn capture(&self) -> Result<Option<GuestImage>>;
     /// Makes the guest what it was when the image was taken that it was made from. `false`: it could not, and

@@ -2,9 +2,9 @@
 
 use super::{Policy, Recipe, Shared};
 use crate::error::{Error, Result};
+use crate::learned::{Learned, PageSet};
 use crate::pool::stock::Tenant;
 use crate::sandbox::Sandbox;
-use sandgrain_abi::message::PageRange;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
@@ -25,20 +25,10 @@ pub(super) struct Parked {
     generation: u32,
 }
 
-/// A VM on its way out.
-pub(super) enum Retired {
-    /// It has served a caller, and may have something to teach.
-    Used(Sandbox),
-    /// Nothing can be learned of it.
-    Other(Sandbox),
-    /// There will be no more.
-    End,
-}
-
 /// Starts the threads.
 pub(super) fn start(
     shared: &Arc<Shared>,
-    retired: mpsc::Receiver<Retired>,
+    retired: mpsc::Receiver<Option<Sandbox>>,
 ) -> Result<Vec<JoinHandle<()>>> {
     let failed = |error| Error::Host(format!("no thread for a pool: {error}"));
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -62,15 +52,19 @@ impl Recipe {
         (self.configure)(self.snapshot.sandbox()).build()
     }
 
+    fn build_parked(&self) -> Result<Sandbox> {
+        (self.configure)(self.snapshot.sandbox()).build_parked()
+    }
+
     /// A sandbox whose first call finds all pages mapped that calls are known to touch.
-    fn build_warm(&self, pages: &[PageRange]) -> Result<Sandbox> {
-        let mut sandbox = self.build()?;
+    fn build_warm(&self, pages: &PageSet) -> Result<Sandbox> {
+        let mut sandbox = self.build_parked()?;
         if let Some(warm_up) = &self.warm_up {
             warm_up(&mut sandbox)
                 .map_err(|error| Error::Host(format!("the pool's warm-up: {error}")))?;
             if !sandbox.reset()? {
                 // What it did cannot be undone.
-                sandbox = self.build()?;
+                sandbox = self.build_parked()?;
             }
         }
         if sandbox.touch(pages)? && !sandbox.reset()? {
@@ -91,10 +85,10 @@ impl Shared {
                 look_back = Instant::now() + LOOK_BACK;
             }
             if let Some(parked) = self.stock().surplus() {
-                self.retire(Retired::Other(parked.sandbox));
+                self.retire(parked.sandbox);
                 continue;
             }
-            let (pages, generation) = self.learning().set();
+            let (pages, generation) = self.learned().set();
             let begun = self.stock().begin();
             if begun {
                 match self.make_one(&pages) {
@@ -124,14 +118,14 @@ impl Shared {
     }
 
     /// Makes a VM, with the embedder's closures, whose panic is a failure like any other.
-    fn make_one(&self, pages: &[PageRange]) -> Result<Sandbox> {
+    fn make_one(&self, pages: &PageSet) -> Result<Sandbox> {
         let make = AssertUnwindSafe(|| self.recipe.build_warm(pages));
         let panicked = |_| Err(Error::Host("making a pool's sandbox panicked".to_owned()));
         std::panic::catch_unwind(make).unwrap_or_else(panicked)
     }
 
     /// Has a parked VM touch what has been learned since it was made. Whether there was one.
-    fn warm_again(&self, pages: &[PageRange], generation: u32) -> bool {
+    fn warm_again(&self, pages: &PageSet, generation: u32) -> bool {
         let old = |parked: &Parked| parked.generation != generation;
         let Some(mut parked) = self.stock().rework(old) else { return false };
         let warm = parked.sandbox.touch(pages).and_then(|_| parked.sandbox.reset());
@@ -143,7 +137,7 @@ impl Shared {
             }
             _ => {
                 self.finish(None);
-                self.retire(Retired::Other(parked.sandbox));
+                self.retire(parked.sandbox);
             }
         }
         true
@@ -169,14 +163,13 @@ impl Shared {
             Policy::Fresh => false,
             Policy::Keep => fit,
             Policy::Reset => {
-                self.learn(&sandbox);
                 fit && sandbox.reset().unwrap_or_else(|error| {
                     tracing::warn!(%error, "a sandbox could not be reset");
                     false
                 })
             }
         };
-        let generation = self.learning().set().1;
+        let generation = self.learned().set().1;
         let mut stock = self.stock();
         stock.give_up();
         let out = if kept {
@@ -188,38 +181,27 @@ impl Shared {
         };
         drop(stock);
         if let Some(sandbox) = out {
-            self.retire(Retired::Used(sandbox));
+            self.retire(sandbox);
         }
     }
 
-    /// Looks at the pages that a sandbox has touched, if there is still something to learn.
-    fn learn(&self, sandbox: &Sandbox) {
-        if !sandbox.is_alive() || !self.learning().is_curious() {
-            return;
-        }
-        match sandbox.working_set() {
-            Ok(pages) => {
-                self.learning().add(&pages);
-                self.wanted.notify_one();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a pool cannot see which pages a call has touched")
-            }
-        }
+    fn learned(&self) -> &Learned {
+        &self.recipe.snapshot.state().learned
     }
 
-    fn retire(&self, retired: Retired) {
+    fn retire(&self, sandbox: Sandbox) {
         // Without the thread, which lives as long as the pool, it is dropped here.
-        let _ = self.bin.send(retired);
+        let _ = self.bin.send(Some(sandbox));
     }
 
     /// Drops VMs until there are no more.
-    fn reap(&self, retired: &mpsc::Receiver<Retired>) {
-        for retired in retired {
-            match retired {
-                Retired::Used(sandbox) => self.learn(&sandbox),
-                Retired::Other(sandbox) => drop(sandbox),
-                Retired::End => return,
+    fn reap(&self, retired: &mpsc::Receiver<Option<Sandbox>>) {
+        for sandbox in retired.iter().map_while(|sandbox| sandbox) {
+            let curious = self.learned().is_curious();
+            drop(sandbox);
+            if curious {
+                // It may have taught something.
+                self.wanted.notify_one();
             }
         }
     }
@@ -231,7 +213,8 @@ impl Shared {
         let left = stock.clear();
         drop(stock);
         self.wanted.notify_all();
-        left.into_iter().for_each(|parked| self.retire(Retired::Other(parked.sandbox)));
-        self.retire(Retired::End);
+        left.into_iter().for_each(|parked| self.retire(parked.sandbox));
+        // As in `retire`.
+        let _ = self.bin.send(None);
     }
 }

@@ -27,6 +27,8 @@ pub struct SandboxBuilder {
     wasi: Option<WasiConfig>,
     functions: HostFunctions,
     count_pages: bool,
+    /// Whether it is made ahead of its first call, which nobody waits for.
+    is_parked: bool,
 }
 
 /// What a sandbox is made from.
@@ -53,6 +55,7 @@ impl SandboxBuilder {
             wasi: None,
             functions: HostFunctions::default(),
             count_pages: false,
+            is_parked: false,
         }
     }
 
@@ -97,6 +100,11 @@ impl SandboxBuilder {
     pub fn count_pages(mut self, count: bool) -> Self {
         self.count_pages = count;
         self
+    }
+
+    /// As [`build`](Self::build), for a sandbox that waits for its first call and is to be small meanwhile.
+    pub(crate) fn build_parked(self) -> Result<Sandbox> {
+        Self { is_parked: true, ..self }.build()
     }
 
     /// Makes the sandbox: a new machine, with the modules instantiated in it.
@@ -169,7 +177,10 @@ impl SandboxBuilder {
         let own = state.imports.range(..WASI);
         let wanted = own.map(|(number, import)| (*number, import.clone())).collect();
         self.functions = self.functions.numbered(&wanted).map_err(Error::Imports)?;
-        let guest = Guest::from_image(&*state.engine.virtual_machines()?.hypervisor, &state.guest)?;
+        // For a sandbox that is to wait, these pages would be memory that it takes; it touches them instead.
+        let pages = if self.is_parked { Default::default() } else { state.learned.set().0 };
+        let hypervisor = &*state.engine.virtual_machines()?.hypervisor;
+        let guest = Guest::from_image(hypervisor, &state.guest, &pages)?;
         let control = Control::new(guest.interrupter());
         let mut sandbox = self.assemble(state.engine.clone(), Box::new(guest), control);
         sandbox.instances.clone_from(&state.instances);
@@ -206,6 +217,7 @@ impl SandboxBuilder {
             ended: None,
             busy: false,
             is_waiting: false,
+            has_called: false,
             stats: Stats::default(),
             count_pages: self.count_pages,
         }

@@ -3,9 +3,10 @@
 use super::Sandbox;
 use crate::error::{Error, Result};
 use crate::host::WASI;
+use crate::learned::{Learned, PageSet};
 use crate::snapshot::{Snapshot, State, WasiTies};
 use sandgrain_abi::layout::PAGE_SIZE;
-use sandgrain_abi::message::{Command, Outcome, PageRange};
+use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_wasi::{Wasi, WasiConfig};
 
 impl Sandbox {
@@ -67,6 +68,7 @@ impl Sandbox {
             imports: self.imports.clone(),
             wasi,
             shares_randomness: self.has_got_randomness(),
+            learned: Learned::default(),
         }))
     }
 
@@ -100,8 +102,9 @@ impl Sandbox {
     /// Goes back to the snapshot that the sandbox was made from, host functions excepted, whose state is the
     /// embedder's. `false`: it could not, and must not be used any more.
     pub(crate) fn reset(&mut self) -> Result<bool> {
+        self.teach();
         let Some(origin) = &self.origin else { return Ok(false) };
-        if self.check_alive().is_err() {
+        if !self.is_alive() {
             return Ok(false);
         }
         let state = origin.state();
@@ -109,6 +112,7 @@ impl Sandbox {
             return Ok(false);
         }
         self.is_waiting = state.guest.is_waiting();
+        self.has_called = false;
         self.names.clone_from(&state.names);
         self.main = state.main;
         self.imports.clone_from(&state.imports);
@@ -118,21 +122,30 @@ impl Sandbox {
         Ok(true)
     }
 
-    /// Pages that the guest has touched since it was made from its snapshot, which others will as well.
-    pub(crate) fn working_set(&self) -> Result<Vec<PageRange>> {
-        match &self.origin {
-            Some(origin) => self.machine.working_set(&origin.state().guest),
-            None => Ok(Vec::new()),
+    /// Shows the snapshot which pages calls touch, while it has not seen enough of that.
+    pub(super) fn teach(&self) {
+        let Some(origin) = &self.origin else { return };
+        let state = origin.state();
+        if !self.has_called || !self.is_alive() || !state.learned.is_curious() {
+            return;
+        }
+        match self.machine.touched(&state.guest) {
+            Ok(pages) => state.learned.add(&pages),
+            Err(error) => tracing::warn!(%error, "which pages a call has touched cannot be seen"),
         }
     }
 
     /// Has the guest touch pages, so that no later call has to wait for them. `false`: it cannot be asked to,
-    /// since it is in the middle of a run.
-    pub(crate) fn touch(&mut self, pages: &[PageRange]) -> Result<bool> {
+    /// since it is in the middle of a run, or not made from a snapshot.
+    pub(crate) fn touch(&mut self, pages: &PageSet) -> Result<bool> {
+        let Some(origin) = &self.origin else { return Ok(false) };
         if self.is_waiting {
             return Ok(false);
         }
-        match self.execute(&Command::Touch(pages.to_vec()))? {
+        let command = Command::Touch(origin.state().guest.page_ranges(pages));
+        let outcome = self.execute(&command)?;
+        self.has_called = false;
+        match outcome {
             Outcome::Returned(_) => Ok(true),
             outcome => Err(self.unexpected(outcome)),
         }

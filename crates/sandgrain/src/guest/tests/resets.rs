@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::guest::GuestImage;
+use crate::learned::PageSet;
 use sandgrain_hypervisor::{GuestMemory, MemoryImage, VcpuState, Vm};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -78,7 +79,9 @@ fn busy() -> (Module, GuestImage) {
 fn whatever_a_module_does_is_undone() {
     let (_module, image) = busy();
     let mut random = Random(0x5a6e_d9a1_0000_0011);
-    let new = || Guest::from_image(&*platform().hypervisor, &image).expect("a guest");
+    let new = || {
+        Guest::from_image(&*platform().hypervisor, &image, &PageSet::default()).expect("a guest")
+    };
     let (mut guest, mut resets) = (new(), 0);
     let rounds = if is_emulated() { 40 } else { 200 };
     for round in 0..rounds {
@@ -115,7 +118,8 @@ fn whatever_a_module_does_is_undone() {
 #[test]
 fn page_tables_that_have_grown_are_as_they_were() {
     let (_module, image) = busy();
-    let mut guest = Guest::from_image(&*platform().hypervisor, &image).expect("a guest");
+    let mut guest =
+        Guest::from_image(&*platform().hypervisor, &image, &PageSet::default()).expect("a guest");
     // Within the first large page, whose page table is there; the entries are what changes.
     for pages in [1, 20, 29] {
         call(&mut guest, "grow", vec![Value::I32(pages)]);
