@@ -102,10 +102,12 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         (any::<u32>(), text())
             .prop_map(|(instance, export)| Command::FindMemory { instance, export }),
-        vec((any::<u64>(), any::<u32>(), any::<bool>()), 0..9).prop_map(|ranges| {
-            let range = |(address, pages, write)| PageRange { address, pages, write };
-            Command::Touch(ranges.into_iter().map(range).collect())
-        }),
+        prop::collection::vec((any::<u64>(), any::<u32>(), any::<bool>()), 0..9).prop_map(
+            |ranges| {
+                let range = |(address, pages, write)| PageRange { address, pages, write };
+                Command::Touch(ranges.into_iter().map(range).collect())
+            }
+        ),
     ]
 }
 
@@ -242,6 +244,17 @@ fn a_list_longer_than_its_message_is_refused_before_it_is_filled() {
     bytes.extend(u32::MAX.to_le_bytes());
     let error = HostReply::decode_from(&bytes).unwrap_err();
     assert!(error.to_string().contains("fits into its message"), "{error}");
+}
+
+#[test]
+fn pairs_digests_and_ranges_round_trip() {
+    round_trip(&(7u32, "name".to_owned()));
+    round_trip(&[3u8; 32]);
+    round_trip(&(0..u64::MAX));
+    round_trip(&(5u64..5));
+    let mut backwards = Vec::new();
+    (6u64, 5u64).encode_to(&mut backwards);
+    std::ops::Range::<u64>::decode_from(&backwards).expect_err("it ends before it starts");
 }
 
 #[test]
