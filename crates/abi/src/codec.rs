@@ -7,6 +7,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 /// Why bytes could not be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,13 @@ pub struct Encoder<'a> {
     buffer: &'a mut Vec<u8>,
 }
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
+    /// Appends to what the buffer holds.
+    #[must_use]
+    pub fn new(buffer: &'a mut Vec<u8>) -> Self {
+        Self { buffer }
+    }
+
     /// Appends raw bytes without a length.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -265,5 +272,39 @@ impl<T: Encode> Encode for Option<T> {
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(if from.bool()? { Some(T::decode(from)?) } else { None })
+    }
+}
+
+impl<A: Encode, B: Encode> Encode for (A, B) {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        self.0.encode(out);
+        self.1.encode(out);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok((A::decode(from)?, B::decode(from)?))
+    }
+}
+
+/// Bytes without a length, such as those of a digest.
+impl<const N: usize> Encode for [u8; N] {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.raw(self);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        from.array()
+    }
+}
+
+impl Encode for Range<u64> {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u64(self.start);
+        out.u64(self.end);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let range = from.u64()?..from.u64()?;
+        if range.start <= range.end { Ok(range) } else { Err(from.error("a range")) }
     }
 }

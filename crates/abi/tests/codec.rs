@@ -247,6 +247,17 @@ fn a_list_longer_than_its_message_is_refused_before_it_is_filled() {
 }
 
 #[test]
+fn pairs_digests_and_ranges_round_trip() {
+    round_trip(&(7u32, "name".to_owned()));
+    round_trip(&[3u8; 32]);
+    round_trip(&(0..u64::MAX));
+    round_trip(&(5u64..5));
+    let mut backwards = Vec::new();
+    (6u64, 5u64).encode_to(&mut backwards);
+    std::ops::Range::<u64>::decode_from(&backwards).expect_err("it ends before it starts");
+}
+
+#[test]
 fn names_must_be_utf8() {
     let bytes = [2, 0, 0, 0, 0, 1, 0, 0, 0, 0xff]; // Command::GetGlobal
     assert!(Command::decode_from(&bytes).is_err());

@@ -1,8 +1,8 @@
 //! The cache of artifacts on disk.
 
 use crate::artifact::Artifact;
-use crate::cache_files::{self, Obstacle, TEMPORARY};
 use crate::error::Error;
+use crate::private_files::{self, Mode, Obstacle, TEMPORARY};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,9 @@ use std::time::{Duration, SystemTime};
 
 /// The name's end of an entry.
 const ENTRY: &str = ".sgm";
+
+/// Files beyond this many bytes are no artifacts: their code would not fit into a VM.
+const MAX_FILE: u64 = 4 << 30;
 
 /// After this time a file that is still being written is what a crash left.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -158,12 +161,13 @@ impl Cache {
         path: &Path,
         accept: impl FnOnce(Vec<u8>) -> Result<Artifact, Error>,
     ) -> Result<Option<Artifact>, Error> {
-        match cache_files::check_directory(&self.dir) {
+        match private_files::check_directory(&self.dir) {
             Ok(()) => {}
             Err(Obstacle::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(obstacle) => return Err(to_error("use", &self.dir, obstacle)),
         }
-        let found = cache_files::read(path).map_err(|obstacle| to_error("read", path, obstacle))?;
+        let found = private_files::read(path, MAX_FILE)
+            .map_err(|obstacle| to_error("read", path, obstacle))?;
         let Some((file, bytes)) = found else {
             return Ok(None);
         };
@@ -182,12 +186,12 @@ impl Cache {
     }
 
     fn store(&self, path: &Path, artifact: &Artifact) -> Result<(), Error> {
-        cache_files::create_directory(&self.dir)
+        private_files::create_directory(&self.dir)
             .map_err(|error| Error::io("create", &self.dir, error))?;
         // Again, because whoever created it may not have been us.
-        cache_files::check_directory(&self.dir)
+        private_files::check_directory(&self.dir)
             .map_err(|obstacle| to_error("use", &self.dir, obstacle))?;
-        cache_files::write(path, artifact.as_bytes())
+        private_files::write(path, artifact.as_bytes(), Mode::ReadWrite)
             .map_err(|error| Error::io("write", path, error))?;
         self.remove_abandoned();
         Ok(())
@@ -203,7 +207,7 @@ impl Cache {
 
     /// The entries of a directory that is safe to change; none if there is no directory.
     fn checked_entries(&self) -> Result<Vec<Entry>, Error> {
-        match cache_files::check_directory(&self.dir) {
+        match private_files::check_directory(&self.dir) {
             Ok(()) => self.entries().map_err(|error| Error::io("read", &self.dir, error)),
             Err(Obstacle::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(obstacle) => Err(to_error("use", &self.dir, obstacle)),

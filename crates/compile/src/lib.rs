@@ -45,7 +45,6 @@
 
 mod artifact;
 mod cache;
-mod cache_files;
 mod compiler;
 mod config;
 mod elf;
@@ -54,6 +53,7 @@ mod format;
 mod identify;
 mod info;
 mod isa;
+pub mod private_files;
 
 pub use artifact::Artifact;
 pub use cache::{Cache, CacheOutcome};

@@ -13,6 +13,16 @@ pub enum HypervisorKind {
     Kvm,
 }
 
+impl HypervisorKind {
+    /// Its name, which is the same in every version of this crate: for what is kept on disk.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+        }
+    }
+}
+
 /// A hypervisor of this machine: the maker of VMs.
 pub trait Hypervisor: Send + Sync {
     /// Which one it is.

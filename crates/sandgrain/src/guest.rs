@@ -70,6 +70,16 @@ enum Stop {
     Waiting,
 }
 
+/// Where a guest's messages can be: the mailbox's room and the heap. First virtual and guest-physical address,
+/// and bytes.
+fn windows(plan: &Plan) -> [(u64, u64, u64); 2] {
+    let header = layout::MAILBOX_HEADER;
+    [
+        (layout::MAILBOX + header, base::MAILBOX + header, layout::MAILBOX_SIZE - header),
+        (layout::HEAP, plan.heap.start, plan.heap.end - plan.heap.start),
+    ]
+}
+
 /// A guest.
 pub(crate) struct Guest {
     vm: Box<dyn Vm>,
@@ -312,12 +322,7 @@ impl Guest {
 
     /// Guest-physical bytes of a range that the guest named: within the mailbox's room or the heap.
     fn translate(&self, address: u64, len: u64) -> Result<Range<u64>> {
-        let header = layout::MAILBOX_HEADER;
-        let windows = [
-            (layout::MAILBOX + header, base::MAILBOX + header, layout::MAILBOX_SIZE - header),
-            (layout::HEAP, self.plan.heap.start, self.plan.heap.end - self.plan.heap.start),
-        ];
-        for (virt, phys, size) in windows {
+        for (virt, phys, size) in windows(&self.plan) {
             if let Some(offset) = address.checked_sub(virt)
                 && offset <= size
                 && len <= size - offset

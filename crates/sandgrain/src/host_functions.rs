@@ -4,6 +4,7 @@ use crate::error::{BoxError, Error, ImportError};
 use crate::typed::{WasmValue, WasmValues, func_type};
 use sandgrain_abi::types::FuncType;
 use sandgrain_abi::value::Value;
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -155,6 +156,19 @@ pub(crate) struct HostImport {
     pub(crate) module: String,
     pub(crate) name: String,
     pub(crate) ty: FuncType,
+}
+
+impl Encode for HostImport {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.str(&self.module);
+        out.str(&self.name);
+        self.ty.encode(out);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let (module, name) = <(String, String)>::decode(from)?;
+        Ok(Self { module, name, ty: FuncType::decode(from)? })
+    }
 }
 
 /// One host function.

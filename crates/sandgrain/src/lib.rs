@@ -40,6 +40,7 @@ mod sandbox;
 mod snapshot;
 mod stats;
 mod stop;
+mod store;
 mod typed;
 
 pub use engine::{Engine, EngineBuilder};
@@ -55,6 +56,7 @@ pub use sandbox::{Instance, Sandbox, SandboxBuilder};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use stop::InterruptHandle;
+pub use store::SnapshotStore;
 pub use typed::{WasmValue, WasmValues};
 
 pub use sandgrain_abi::message::{Frame, TrapCode};

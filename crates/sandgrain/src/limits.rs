@@ -1,5 +1,6 @@
 //! What a sandbox may use.
 
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::time::Duration;
 
 /// The limits of a sandbox. Every one has a default that suits a small function.
@@ -80,4 +81,52 @@ setters! {
     instances: u64,
     stdout: u64,
     stderr: u64,
+}
+
+#[doc(hidden)]
+impl Encode for Limits {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        let Self {
+            memory,
+            extra_memories,
+            deadline,
+            stack,
+            heap,
+            extra_code,
+            tables,
+            table_elements,
+            instances,
+            stdout,
+            stderr,
+        } = self;
+        let deadline = deadline.map(|time| (time.as_secs(), time.subsec_nanos()));
+        deadline.encode(out);
+        out.u32(*extra_memories);
+        for number in
+            [memory, stack, heap, extra_code, tables, table_elements, instances, stdout, stderr]
+        {
+            out.u64(*number);
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let deadline = match Option::<(u64, u32)>::decode(from)? {
+            Some((secs, nanos)) if nanos < 1_000_000_000 => Some(Duration::new(secs, nanos)),
+            Some(_) => return Err(from.error("a time")),
+            None => None,
+        };
+        Ok(Self {
+            deadline,
+            extra_memories: from.u32()?,
+            memory: from.u64()?,
+            stack: from.u64()?,
+            heap: from.u64()?,
+            extra_code: from.u64()?,
+            tables: from.u64()?,
+            table_elements: from.u64()?,
+            instances: from.u64()?,
+            stdout: from.u64()?,
+            stderr: from.u64()?,
+        })
+    }
 }

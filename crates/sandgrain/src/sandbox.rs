@@ -35,6 +35,16 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Instance(u32);
 
+impl Instance {
+    pub(crate) fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// A module instantiated in a machine of its own. State persists from call to call.
 pub struct Sandbox {
     machine: Box<dyn Machine>,

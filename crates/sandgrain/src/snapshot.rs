@@ -3,11 +3,15 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::guest::GuestImage;
+use crate::host::WASI;
 use crate::host_functions::HostImport;
 use crate::learned::Learned;
 use crate::limits::Limits;
 use crate::module::Interface;
 use crate::sandbox::{Instance, SandboxBuilder};
+use sandgrain_abi::types::ModuleInfo;
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
+use sandgrain_hypervisor::{HypervisorKind, MemoryImage};
 use sandgrain_wasi::WasiConfig;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -87,6 +91,100 @@ impl State {
     }
 }
 
+/// Numbers of host functions that are taken from bytes, at the most: room is made for all below the largest.
+const MAX_FUNCTIONS: u32 = 1 << 16;
+
+impl State {
+    /// Appends all of it but its engine and the content of its memory.
+    pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
+        let Self { engine: _, guest, limits, instances, names, main, imports, wasi, .. } = self;
+        limits.encode(out);
+        out.len(instances.len());
+        for instance in instances {
+            instance.info().encode(out);
+        }
+        let mut names: Vec<_> =
+            names.iter().map(|(name, instance)| (name.clone(), instance.number())).collect();
+        // The same snapshot becomes the same bytes.
+        names.sort_unstable();
+        out.list(&names);
+        out.u32(main.number());
+        let imports: Vec<_> =
+            imports.iter().map(|(number, import)| (*number, import.clone())).collect();
+        out.list(&imports);
+        wasi.encode(out);
+        out.u8(u8::from(self.shares_randomness));
+        guest.encode(out);
+    }
+
+    /// Reads what [`encode`](Self::encode) has appended, which must be all of the rest, with an engine with this
+    /// kind of hypervisor and the guest's memory.
+    pub(crate) fn decode(
+        from: &mut Decoder<'_>,
+        engine: &Engine,
+        kind: HypervisorKind,
+        memory: MemoryImage,
+    ) -> Result<Self, DecodeError> {
+        let limits = Limits::decode(from)?;
+        let infos: Vec<ModuleInfo> = from.list()?;
+        let instances: Vec<_> =
+            infos.into_iter().map(|info| Arc::new(Interface::new(info))).collect();
+        let instance = |from: &Decoder<'_>, number: u32| {
+            let known = (number as usize) < instances.len();
+            known.then(|| Instance::new(number)).ok_or_else(|| from.error("an instance"))
+        };
+        let mut names = HashMap::new();
+        for (name, number) in from.list::<(String, u32)>()? {
+            names.insert(name, instance(from, number)?);
+        }
+        let main = from.u32()?;
+        let main = instance(from, main)?;
+        let mut imports = BTreeMap::new();
+        for (number, import) in from.list::<(u32, HostImport)>()? {
+            let known = !(MAX_FUNCTIONS..WASI).contains(&number);
+            if !known || imports.insert(number, import).is_some() {
+                return Err(from.error("the number of a host function"));
+            }
+        }
+        let wasi = Option::<WasiTies>::decode(from)?;
+        if wasi.is_none() && imports.keys().any(|number| *number >= WASI) {
+            return Err(from.error("what the guest knows of WASI"));
+        }
+        let shares_randomness = from.bool()?;
+        let guest = GuestImage::decode(from, memory, &limits, kind)?;
+        if !from.rest().is_empty() {
+            return Err(from.error("the end"));
+        }
+        let engine = engine.clone();
+        let learned = Learned::default();
+        Ok(Self {
+            engine,
+            guest,
+            limits,
+            instances,
+            names,
+            main,
+            imports,
+            wasi,
+            shares_randomness,
+            learned,
+        })
+    }
+}
+
+impl Encode for WasiTies {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u8(u8::from(self.directories.is_some()));
+        if let Some(names) = &self.directories {
+            out.list(names);
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { directories: if from.bool()? { Some(from.list()?) } else { None } })
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(state: State) -> Self {
         Self { state: Arc::new(state) }
@@ -114,7 +212,9 @@ impl Snapshot {
         self.state.guest.memory.content_len()
     }
 
-    /// Bytes of it that it shares with no other snapshot of other modules: its own layer.
+    /// Bytes of it that it shares with no other snapshot of other modules: its own layer. Of one that was
+    /// [loaded](crate::SnapshotStore::load), all of its bytes: it has them in files, which those who load others
+    /// from the same store share, and not with what this engine makes.
     ///
     /// # Errors
     /// [`Error::Host`].

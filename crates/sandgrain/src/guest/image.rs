@@ -1,6 +1,6 @@
 //! Guests that can be made again and again: taken from one that waits for a command.
 
-use super::{Guest, HostCall};
+use super::{Guest, HostCall, windows};
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
 use crate::limits::Limits;
@@ -9,9 +9,10 @@ use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
 use crate::stats::Stats;
 use sandgrain_abi::layout::PAGE_SIZE;
-use sandgrain_abi::message::PageRange;
+use sandgrain_abi::message::{PageRange, Request};
 use sandgrain_abi::types::ModuleInfo;
-use sandgrain_hypervisor::{GuestMemory, Hypervisor, MemoryImage, VcpuState};
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
+use sandgrain_hypervisor::{GuestMemory, Hypervisor, HypervisorKind, MemoryImage, VcpuState};
 use std::ops::Range;
 
 /// A guest at a moment when it waits for the host: its memory, its vCPU, and what the host knows of it.
@@ -27,6 +28,12 @@ pub(crate) struct GuestImage {
     /// The call that it waits for the answer to, if it does not wait for a command.
     waiting: Option<HostCall>,
     reply_room: Range<u64>,
+}
+
+impl From<HostCall> for Request {
+    fn from(HostCall { function, memory, args }: HostCall) -> Self {
+        Request::HostCall { function, memory, args }
+    }
 }
 
 impl GuestImage {
@@ -61,6 +68,81 @@ impl GuestImage {
         space.go_on_at(plan.module_tables.start, plan.module_tables.end);
         let memories = Memories::new(&plan, limits.memory);
         Ok(Self { plan, space, memories, ..self.clone() })
+    }
+
+    /// Appends all of it but the content of its memory.
+    pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
+        let Self { memory: _, vcpu, space, plan, memories, next_code, waiting, reply_room } = self;
+        plan.encode(out);
+        space.encode(out);
+        memories.encode(out);
+        out.u64(*next_code);
+        waiting.clone().map(Request::from).encode(out);
+        reply_room.encode(out);
+        out.bytes(&vcpu.to_bytes());
+    }
+
+    /// Reads what [`encode`](Self::encode) has appended, of a guest with this memory. Bytes of others than ours
+    /// become a guest that can do no more than any: all of it lies within its memory and where a guest
+    /// with these limits has it. What its memory and its vCPU hold, it could have put there itself.
+    pub(crate) fn decode(
+        from: &mut Decoder<'_>,
+        memory: MemoryImage,
+        limits: &Limits,
+        kind: HypervisorKind,
+    ) -> Result<Self, DecodeError> {
+        let plan = Plan::decode(from)?;
+        let space = AddressSpace::decode(from)?;
+        if !space.is_within(plan.len(), &plan.module_tables) {
+            return Err(from.error("page tables within the guest's memory"));
+        }
+        let memories = Memories::decode(from)?;
+        if !memories.is_of(&plan, limits.memory) {
+            return Err(from.error("linear memories within the room for them"));
+        }
+        let next_code = from.u64()?;
+        if next_code > plan.code.end - plan.code.start {
+            return Err(from.error("code within the room for it"));
+        }
+        let waiting = match Option::<Request>::decode(from)? {
+            None => None,
+            Some(Request::HostCall { function, memory, args }) => {
+                Some(HostCall { function, memory, args })
+            }
+            Some(_) => return Err(from.error("a call that the guest waits for")),
+        };
+        let reply_room = Range::decode(from)?;
+        let is_room = |(_, start, size): (u64, u64, u64)| {
+            start <= reply_room.start && reply_room.end <= start + size
+        };
+        if !windows(&plan).into_iter().any(is_room) {
+            return Err(from.error("room for a reply"));
+        }
+        if memory.len() as u64 > plan.len() {
+            return Err(from.error("no more pages than the guest has"));
+        }
+        let vcpu = VcpuState::from_bytes(kind, from.bytes()?);
+        let vcpu = vcpu.map_err(|_| from.error("a vCPU's state"))?;
+        Ok(Self { memory, vcpu, space, plan, memories, next_code, waiting, reply_room })
+    }
+
+    /// Bytes that its vCPU's state takes.
+    #[cfg(test)]
+    pub(crate) fn vcpu_len(&self) -> usize {
+        self.vcpu.to_bytes().len()
+    }
+
+    /// Where the host would touch guest-physical memory for this guest, and how much of it there is.
+    #[cfg(test)]
+    pub(crate) fn reach(&self) -> (Vec<Range<u64>>, u64) {
+        let Plan { tables, stack, heap, module_tables, code, memories, .. } = self.plan.clone();
+        let mut ranges = vec![tables, stack, heap, module_tables, code.clone(), memories];
+        ranges.extend((0..).map_while(|number| self.memories.range(number)));
+        ranges.push(self.reply_room.clone());
+        ranges.push(0..self.memory.len() as u64);
+        ranges.push(self.space.root()..self.space.root() + PAGE_SIZE);
+        ranges.push(code.start + self.next_code..code.end);
+        (ranges, self.plan.len())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use sandgrain_abi::layout::PAGE_SIZE;
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::ops::Range;
 
 /// Bytes that one entry of the second level can map by itself.
@@ -15,23 +16,30 @@ const ACCESSED_DIRTY: u64 = 1 << 5 | 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// Bytes of the lower half of the address space, in which everything lies.
+const ADDRESSES: u64 = 1 << 47;
 
 /// Who may do what with a page. There is no access that both writes and executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Access {
     /// Ring 0 executes.
-    Gate,
+    Gate = 0,
     /// Ring 0 reads and writes.
-    GateData,
+    GateData = 1,
     /// Ring 3 executes and reads.
-    Code,
+    Code = 2,
     /// Ring 3 reads.
-    ReadOnly,
+    ReadOnly = 3,
     /// Ring 3 reads and writes.
-    ReadWrite,
+    ReadWrite = 4,
 }
 
 impl Access {
+    /// All of them, by their numbers.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Gate, Self::GateData, Self::Code, Self::ReadOnly, Self::ReadWrite];
+
     fn bits(self) -> u64 {
         PRESENT
             | ACCESSED_DIRTY
@@ -221,6 +229,59 @@ impl AddressSpace {
     }
 }
 
+impl AddressSpace {
+    /// Whether its tables and what they map are whole pages within `len` bytes of guest-physical memory, and
+    /// more tables go where a plan has room for them.
+    pub(crate) fn is_within(&self, len: u64, room: &Range<u64>) -> bool {
+        let whole = |address: u64| address.is_multiple_of(PAGE_SIZE);
+        let within = |region: &Region| {
+            let virt_end = region.virt.checked_add(region.len);
+            let phys_end = region.phys.checked_add(region.len);
+            whole(region.virt)
+                && whole(region.phys)
+                && whole(region.len)
+                && virt_end.is_some_and(|end| end <= ADDRESSES)
+                && phys_end.is_some_and(|end| end <= len)
+        };
+        [self.root, self.next, self.end].into_iter().all(whole)
+            && self.root < room.start
+            && room.start <= self.next
+            && self.next <= self.end
+            && self.end == room.end
+            && room.end <= len
+            && self.regions.iter().all(within)
+    }
+}
+
+impl Encode for AddressSpace {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u64(self.root);
+        out.u64(self.next);
+        out.u64(self.end);
+        out.list(&self.regions);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { root: from.u64()?, next: from.u64()?, end: from.u64()?, regions: from.list()? })
+    }
+}
+
+impl Encode for Region {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u64(self.virt);
+        out.u64(self.phys);
+        out.u64(self.len);
+        out.u8(self.access as u8);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let (virt, phys, len) = (from.u64()?, from.u64()?, from.u64()?);
+        let access = from.u8()?;
+        let access = Access::ALL.get(usize::from(access)).ok_or_else(|| from.error("an access"))?;
+        Ok(Self { virt, phys, len, access: *access })
+    }
+}
+
 /// The index of an address in a table of a level; pages are level 0.
 fn index(virt: u64, level: u32) -> u64 {
     virt >> (12 + 9 * level) & 511
@@ -319,9 +380,7 @@ mod tests {
 
     #[test]
     fn no_access_writes_and_executes() {
-        for access in
-            [Access::Gate, Access::GateData, Access::Code, Access::ReadOnly, Access::ReadWrite]
-        {
+        for access in Access::ALL {
             let bits = access.bits();
             assert!(bits & WRITABLE == 0 || bits & NO_EXECUTE != 0, "{access:?}");
         }

@@ -1,6 +1,6 @@
 //! Random sequences of mappings, beside a list of pages that says what they should lead to.
 
-use super::walk::{ACCESSES, Pages, pages};
+use super::walk::{Pages, pages};
 use super::*;
 use proptest::prelude::*;
 use std::ops::Range;
@@ -36,7 +36,7 @@ fn mapping() -> impl Strategy<Value = Mapping> {
     ];
     let len = prop_oneof![4 => 0..4_u64, 2 => 500..1100_u64, 1 => Just(512), 1 => Just(1024)];
     let phys = prop_oneof![0..1024_u64, (0..4_u64).prop_map(|large| large * 512)];
-    let access = prop::sample::select(ACCESSES.to_vec());
+    let access = prop::sample::select(Access::ALL.to_vec());
     (place, offset, len, phys, access).prop_map(|(place, offset, len, phys, access)| Mapping {
         virt: place + offset * PAGE_SIZE,
         phys: phys * PAGE_SIZE,

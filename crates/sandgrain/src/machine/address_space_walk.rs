@@ -3,9 +3,6 @@
 use super::*;
 use std::collections::{BTreeMap, HashMap};
 
-pub(crate) const ACCESSES: [Access; 5] =
-    [Access::Gate, Access::GateData, Access::Code, Access::ReadOnly, Access::ReadWrite];
-
 /// What each page is mapped to, by its address.
 pub(crate) type Pages = BTreeMap<u64, (u64, Access)>;
 
@@ -33,7 +30,7 @@ fn walk(memory: &impl Tables, table: u64, level: u32, virt: u64, pages: &mut Pag
         let (phys, bits) = (entry & ADDRESS, entry & !ADDRESS & !mark);
         assert!(phys.is_multiple_of(size), "{virt:#x}: {entry:#x} is not aligned");
         assert!(bits & WRITABLE == 0 || bits & NO_EXECUTE != 0, "{virt:#x}: {entry:#x}");
-        let access = ACCESSES.into_iter().find(|access| access.bits() == bits);
+        let access = Access::ALL.into_iter().find(|access| access.bits() == bits);
         let access = access.unwrap_or_else(|| panic!("{virt:#x}: {entry:#x} is no access"));
         for at in (0..size).step_by(PAGE_SIZE as usize) {
             pages.insert(virt + at, (phys + at, access));

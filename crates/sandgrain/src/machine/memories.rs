@@ -5,6 +5,7 @@ use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE, Tables};
 use crate::machine::plan::Plan;
 use sandgrain_abi::layout::{self, PAGE_SIZE};
 use sandgrain_abi::message::HostReply;
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::ops::Range;
 
 /// One linear memory.
@@ -119,6 +120,69 @@ impl Memories {
     pub(crate) fn range(&self, number: u32) -> Option<Range<u64>> {
         let memory = self.made.get(number as usize)?;
         Some(memory.phys..memory.phys + memory.size)
+    }
+
+    /// Whether they are as this plan and limit could have them: each in a range of its own within the room
+    /// for them, and no larger than its address range.
+    pub(crate) fn is_of(&self, plan: &Plan, limit: u64) -> bool {
+        let mut free = plan.memories.start;
+        let in_order = self.made.iter().all(|memory| {
+            let Memory { phys, size, mapped, capacity } = *memory;
+            let whole = capacity.checked_next_multiple_of(PAGE_SIZE);
+            let end = whole.and_then(|whole| phys.checked_add(whole));
+            let after = free <= phys;
+            free = end.unwrap_or(u64::MAX);
+            after
+                && phys.is_multiple_of(PAGE_SIZE)
+                && size <= capacity
+                && capacity <= limit
+                && size.checked_next_multiple_of(PAGE_SIZE) == Some(mapped)
+        });
+        in_order
+            && self.limit == limit
+            && limit <= layout::MEMORY_RESERVATION
+            && self.max == plan.max_memories
+            && self.made.len() as u64 <= self.max
+            && free <= self.room.start
+            && self.room.start.is_multiple_of(PAGE_SIZE)
+            && self.room.start <= self.room.end
+            && self.room.end == plan.memories.end
+    }
+}
+
+impl Encode for Memories {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.list(&self.made);
+        self.room.encode(out);
+        out.u64(self.max);
+        out.u64(self.limit);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            made: from.list()?,
+            room: Range::decode(from)?,
+            max: from.u64()?,
+            limit: from.u64()?,
+        })
+    }
+}
+
+impl Encode for Memory {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u64(self.phys);
+        out.u64(self.size);
+        out.u64(self.mapped);
+        out.u64(self.capacity);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            phys: from.u64()?,
+            size: from.u64()?,
+            mapped: from.u64()?,
+            capacity: from.u64()?,
+        })
     }
 }
 

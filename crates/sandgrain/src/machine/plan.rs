@@ -6,6 +6,7 @@ use crate::machine::address_space::LARGE_PAGE;
 use crate::machine::base::Base;
 use sandgrain_abi::layout::{self, PAGE_SIZE};
 use sandgrain_abi::types::{MemoryType, ModuleInfo};
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::ops::Range;
 
 /// Stack for the runtime itself, below what WebAssembly may use.
@@ -15,6 +16,11 @@ const RUNTIME_STACK: u64 = 256 << 10;
 const TABLES_PER_MEMORY: u64 = 8;
 /// Page tables for everything else.
 const OTHER_TABLES: u64 = 64;
+/// Bytes of page tables that a plan can have at the most: one table for each large page, and some more.
+const TABLES_MAX: u64 = 4 << 30;
+
+/// Bytes of linear memories that a guest can have at the most.
+const MEMORIES_MAX_BYTES: u64 = 1 << 40;
 
 /// Ranges of guest-physical memory, in bytes.
 ///
@@ -81,7 +87,7 @@ impl Plan {
             memories = memories.saturating_add(large(capacity(ty, limits.memory)));
             max_memories += 1;
         }
-        if max_memories > layout::MEMORIES_MAX || memories > 1 << 40 {
+        if max_memories > layout::MEMORIES_MAX || memories > MEMORIES_MAX_BYTES {
             return Err(Error::Limit {
                 what: "linear memories",
                 limit: format!("{} memories and 1 TiB", layout::MEMORIES_MAX),
@@ -99,6 +105,12 @@ impl Plan {
         Ok(Self { module_tables, code, memories, max_memories, ..self.clone() })
     }
 
+    /// Its ranges, in order.
+    fn ranges(&self) -> [&Range<u64>; 6] {
+        let Self { tables, stack, heap, module_tables, code, memories, max_memories: _ } = self;
+        [tables, stack, heap, module_tables, code, memories]
+    }
+
     /// Bytes of guest-physical memory.
     pub(crate) fn len(&self) -> u64 {
         self.memories.end
@@ -107,6 +119,55 @@ impl Plan {
     /// The same, for a block of the host's memory.
     pub(crate) fn memory_len(&self) -> Result<usize> {
         usize::try_from(self.len()).map_err(|_| Error::Host("memory too large".to_owned()))
+    }
+}
+
+impl Encode for Plan {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        for range in self.ranges() {
+            range.encode(out);
+        }
+        out.u64(self.max_memories);
+    }
+
+    /// Only what [`Plan::new`] and [`Plan::with_modules`] could have made: in order, of whole pages, and no
+    /// larger than guests can be.
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let mut range = || Range::decode(from);
+        let plan = Self {
+            tables: range()?,
+            stack: range()?,
+            heap: range()?,
+            module_tables: range()?,
+            code: range()?,
+            memories: range()?,
+            max_memories: from.u64()?,
+        };
+        let most = [
+            TABLES_MAX,
+            layout::STACK_MAX,
+            layout::HEAP_MAX,
+            TABLES_MAX,
+            layout::CODE_MAX,
+            MEMORIES_MAX_BYTES,
+        ];
+        let fits = |(range, most): (&Range<u64>, u64)| {
+            let whole =
+                range.start.is_multiple_of(PAGE_SIZE) && range.end.is_multiple_of(PAGE_SIZE);
+            // Between any two there is less than a large page.
+            whole && range.end - range.start <= most
+        };
+        let ranges = plan.ranges();
+        let apart = |pair: &[&Range<u64>]| {
+            let gap = pair[1].start.checked_sub(pair[0].end);
+            gap.is_some_and(|gap| gap < LARGE_PAGE)
+        };
+        let first = plan.tables.start <= layout::RUNTIME_END;
+        let right = first
+            && ranges.into_iter().zip(most).all(fits)
+            && ranges.windows(2).all(apart)
+            && plan.max_memories <= layout::MEMORIES_MAX;
+        if right { Ok(plan) } else { Err(from.error("a plan of a guest's memory")) }
     }
 }
 

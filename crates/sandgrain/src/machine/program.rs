@@ -7,6 +7,7 @@ use object::read::elf::{ElfFile, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSymbol};
 use sandgrain_abi::layout::{self, PAGE_SIZE, symbol};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// One loadable piece of the program.
 #[derive(Clone, Debug)]
@@ -94,6 +95,12 @@ impl Program {
             segments,
         })
     }
+}
+
+/// The digest of the runtime that the library carries.
+pub(crate) fn digest() -> &'static [u8; 32] {
+    static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| *blake3::hash(RUNTIME).as_bytes());
+    &DIGEST
 }
 
 /// Bytes of the runtime's executable segment and of the gate's instructions in it.

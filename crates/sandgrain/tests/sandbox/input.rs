@@ -2,7 +2,7 @@
 
 use crate::support::{module, name_of, reference, soon, vm};
 use sandgrain::wasi::{Input, Output, WasiConfig};
-use sandgrain::{Error, Policy, Pool, Sandbox, Snapshot};
+use sandgrain::{Error, Policy, Pool, Sandbox, Snapshot, SnapshotStore};
 
 /// Prints `a`, reads up to 64 bytes, prints `b` and what it has read, and exits with how much that was, unless
 /// it is nothing.
@@ -86,6 +86,20 @@ fn a_snapshot_of_a_snapshot_in_the_middle() {
     let again = sandbox.snapshot().expect("a snapshot");
     let mut sandbox = again.sandbox().wasi(config("yz")).build().expect("a sandbox");
     assert_eq!(sandbox.run().expect("a run"), 2);
+}
+
+#[test]
+fn a_run_in_the_middle_can_be_saved_and_loaded() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = SnapshotStore::open(directory.path().join("store")).expect("a store");
+    store.save("echo", &snapshot()).expect("saved");
+    let loaded = store.load(vm(), "echo").expect("loaded");
+    for input in ["one", "another"] {
+        let mut sandbox = loaded.sandbox().wasi(config(input)).build().expect("a sandbox");
+        assert!(sandbox.is_waiting_for_input());
+        assert_eq!(sandbox.run().expect("a run"), input.len() as i32);
+        assert_eq!(&sandbox.take_stdout()[..], format!("b{input}").as_bytes());
+    }
 }
 
 #[test]

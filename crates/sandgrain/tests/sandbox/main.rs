@@ -20,6 +20,7 @@ mod snapshots;
 mod starts;
 mod stats;
 mod stopping;
+mod store;
 mod streams;
 mod support;
 mod threads;

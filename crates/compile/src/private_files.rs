@@ -1,4 +1,8 @@
-//! Files in a directory that only we can write to.
+//! Files in a directory that only this process's user can write to.
+//!
+//! For what is trusted because of where it is: compiled modules, saved snapshots. A file is taken only if
+//! it is a regular one of this user's that nobody else can write to, which is looked at on the open
+//! descriptor; and under a name there is, at every moment, a whole file or none.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -6,15 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The name's end of a file that is being written.
-pub(crate) const TEMPORARY: &str = ".tmp";
-
-/// Files beyond this many bytes are no artifacts: their code would not fit into a VM.
-const MAX_FILE: u64 = 4 << 30;
+/// The name's end of a file that is being written. It begins with the name that the file is to have.
+pub const TEMPORARY: &str = ".tmp";
 
 /// Why something in the file system is not used.
 #[derive(Debug)]
-pub(crate) enum Obstacle {
+pub enum Obstacle {
     /// Others could have written it.
     Untrusted(String),
     /// The file system failed.
@@ -28,7 +29,10 @@ impl From<io::Error> for Obstacle {
 }
 
 /// Checks that a directory is really one, is ours, and that nobody else can write to it.
-pub(crate) fn check_directory(path: &Path) -> Result<(), Obstacle> {
+///
+/// # Errors
+/// [`Obstacle::Untrusted`] if not; [`Obstacle::Io`], also if there is none.
+pub fn check_directory(path: &Path) -> Result<(), Obstacle> {
     // Not following a link here; what a link could be exchanged for between this check and a use,
     // the check of each file's owner catches.
     let metadata = std::fs::symlink_metadata(path)?;
@@ -42,19 +46,25 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), Obstacle> {
 }
 
 /// Creates a directory, and those above it, for us alone. One that exists stays as it is.
-pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// The file system's.
+pub fn create_directory(path: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     platform::private_directory(&mut builder);
     builder.create(path)
 }
 
-/// Reads a file that must be ours alone; `None` if there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<(File, Vec<u8>)>, Obstacle> {
+/// Opens a file that must be ours alone, to read it; `None` if there is none.
+///
+/// # Errors
+/// [`Obstacle::Untrusted`] if it is a link, something else than a file, or not ours alone.
+pub fn open(path: &Path) -> Result<Option<File>, Obstacle> {
     let mut options = OpenOptions::new();
     options.read(true);
     platform::without_links(&mut options);
-    let mut file = match options.open(path) {
+    let file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if platform::is_link_error(&error) => {
@@ -68,18 +78,49 @@ pub(crate) fn read(path: &Path) -> Result<Option<(File, Vec<u8>)>, Obstacle> {
         return Err(Obstacle::Untrusted("it is not a regular file".to_owned()));
     }
     platform::check_owner(&metadata)?;
+    Ok(Some(file))
+}
+
+/// Reads a file that must be ours alone; `None` if there is none. Of one beyond `most` bytes, which is none
+/// that the caller can have written, nothing is read.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path, most: u64) -> Result<Option<(File, Vec<u8>)>, Obstacle> {
+    let Some(mut file) = open(path)? else { return Ok(None) };
+    let size = file.metadata()?.len();
     let mut bytes = Vec::new();
-    if metadata.len() <= MAX_FILE {
-        let len = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if size <= most {
+        let len = usize::try_from(size).unwrap_or(usize::MAX);
         bytes.try_reserve_exact(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        (&mut file).take(metadata.len()).read_to_end(&mut bytes)?;
+        (&mut file).take(size).read_to_end(&mut bytes)?;
     }
     Ok(Some((file, bytes)))
 }
 
+/// Checks that nobody else can even read an open file.
+///
+/// # Errors
+/// [`Obstacle::Untrusted`] if others can.
+pub fn check_secret(file: &File) -> Result<(), Obstacle> {
+    platform::check_secret(&file.metadata()?)
+}
+
+/// What a file's own user may do with it, by its mode. Others may do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Read it and write to it.
+    ReadWrite,
+    /// Read it.
+    ReadOnly,
+}
+
 /// Writes a file so that under its name there is, at every moment, all of it or none of it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (mut file, temporary) = create_temporary(path)?;
+///
+/// # Errors
+/// The file system's. What was there under the name is still there then.
+pub fn write(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let (mut file, temporary) = create_temporary(path, mode)?;
     let written = file
         .write_all(bytes)
         // The content must be on disk before the name is, or a crash could leave a torn file.
@@ -92,11 +133,31 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+/// Waits until the names in a directory are on disk, of files that were written or renamed in it.
+///
+/// # Errors
+/// The file system's.
+pub fn sync_names(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Opens a file without content to [lock](File::lock), and creates it if there is none.
+///
+/// # Errors
+/// The file system's.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    platform::without_links(&mut options);
+    platform::private_file(&mut options, Mode::ReadWrite);
+    options.open(path)
+}
+
+fn create_temporary(path: &Path, mode: Mode) -> io::Result<(File, PathBuf)> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    platform::private_file(&mut options);
+    platform::private_file(&mut options, mode);
     // Process and counter are unique on one machine; the time tells machines and containers with a
     // common directory apart, and a collision only costs another attempt.
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
@@ -117,7 +178,7 @@ fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
 
 #[cfg(unix)]
 mod platform {
-    use super::{File, Metadata, Obstacle, OpenOptions};
+    use super::{File, Metadata, Mode, Obstacle, OpenOptions};
     use std::fs::DirBuilder;
     use std::io;
     use std::os::fd::OwnedFd;
@@ -146,8 +207,19 @@ mod platform {
         builder.mode(0o700);
     }
 
-    pub(super) fn private_file(options: &mut OpenOptions) {
-        options.mode(0o600);
+    pub(super) fn private_file(options: &mut OpenOptions, mode: Mode) {
+        options.mode(match mode {
+            Mode::ReadWrite => 0o600,
+            Mode::ReadOnly => 0o400,
+        });
+    }
+
+    pub(super) fn check_secret(metadata: &Metadata) -> Result<(), Obstacle> {
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(Obstacle::Untrusted(format!("others can read it (mode {mode:03o})")));
+        }
+        Ok(())
     }
 
     pub(super) fn without_links(options: &mut OpenOptions) {
@@ -163,7 +235,7 @@ mod platform {
 #[cfg(not(unix))]
 mod platform {
     //! Elsewhere the user's directories are private by inherited access rules.
-    use super::{Metadata, Obstacle, OpenOptions};
+    use super::{Metadata, Mode, Obstacle, OpenOptions};
     use std::fs::DirBuilder;
     use std::io;
 
@@ -173,7 +245,11 @@ mod platform {
 
     pub(super) fn private_directory(_builder: &mut DirBuilder) {}
 
-    pub(super) fn private_file(_options: &mut OpenOptions) {}
+    pub(super) fn private_file(_options: &mut OpenOptions, _mode: Mode) {}
+
+    pub(super) fn check_secret(_metadata: &Metadata) -> Result<(), Obstacle> {
+        Ok(())
+    }
 
     pub(super) fn without_links(_options: &mut OpenOptions) {}
 
