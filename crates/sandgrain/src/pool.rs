@@ -121,7 +121,7 @@ impl PoolBuilder {
                 "a pool of {max_total} VMs; one process can have {MAX_TOTAL} at the most"
             )));
         }
-        let (bin, retired) = mpsc::channel();
+        let (bin, retired) = mpsc::sync_channel(MAX_RETIRED);
         let shared = Arc::new(Shared {
             recipe: self.recipe,
             policy: self.policy,
@@ -136,6 +136,9 @@ impl PoolBuilder {
         Ok(Pool { shared, threads })
     }
 }
+
+/// VMs that wait for the thread that drops them, at the most.
+const MAX_RETIRED: usize = 16;
 
 /// More VMs than this no process has use for: each is two descriptors and dozens of mappings.
 const MAX_TOTAL: usize = 1000;
@@ -166,7 +169,7 @@ struct Shared {
     /// Tells callers that a VM has been made, or could not be.
     finished: Condvar,
     /// For the thread that drops VMs.
-    bin: mpsc::Sender<Option<Sandbox>>,
+    bin: mpsc::SyncSender<Option<Sandbox>>,
     closed: std::sync::atomic::AtomicBool,
 }
 

@@ -25,6 +25,23 @@ pub(super) struct Parked {
     generation: u32,
 }
 
+/// What the thread that makes VMs does next.
+enum Task {
+    Make,
+    /// Has a parked VM touch the pages that are known by now.
+    WarmAgain(Parked),
+    /// Drops a parked VM that is too many.
+    Drop(Parked),
+}
+
+/// When that thread does something by itself.
+struct Clock {
+    /// When it looks whether the pool has more VMs than are needed.
+    look_back: Instant,
+    /// Until when it makes none, after one could not be made.
+    pause: Option<Instant>,
+}
+
 /// Starts the threads.
 pub(super) fn start(
     shared: &Arc<Shared>,
@@ -78,42 +95,58 @@ impl Shared {
     /// Makes VMs, and drops some, until the pool is closed.
     fn make(&self) {
         let mut back_off = BACK_OFF[0];
-        let mut look_back = Instant::now() + LOOK_BACK;
-        while !self.closed.load(Ordering::Acquire) {
-            if Instant::now() >= look_back {
-                self.stock().look_back();
-                look_back = Instant::now() + LOOK_BACK;
-            }
-            if let Some(parked) = self.stock().surplus() {
-                self.retire(parked.sandbox);
-                continue;
-            }
-            let (pages, generation) = self.learned().set();
-            let begun = self.stock().begin();
-            if begun {
-                match self.make_one(&pages) {
-                    Ok(sandbox) => {
-                        self.bound_memory(&sandbox);
-                        self.finish(Some(Parked { sandbox, generation }));
-                        back_off = BACK_OFF[0];
-                        continue;
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a pool could not make a sandbox");
-                        self.finish(None);
-                        back_off = (back_off * 2).min(BACK_OFF[1]);
+        let mut clock = Clock { look_back: Instant::now() + LOOK_BACK, pause: None };
+        while let Some(task) = self.wait_for_task(&mut clock) {
+            match task {
+                Task::Drop(parked) => self.retire(parked.sandbox),
+                Task::WarmAgain(parked) => self.warm_again(parked),
+                Task::Make => {
+                    let (pages, generation) = self.learned().set();
+                    match self.make_one(&pages) {
+                        Ok(sandbox) => {
+                            self.bound_memory(&sandbox);
+                            self.finish(Some(Parked { sandbox, generation }));
+                            back_off = BACK_OFF[0];
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "a pool could not make a sandbox");
+                            self.finish(None);
+                            clock.pause = Some(Instant::now() + back_off);
+                            back_off = (back_off * 2).min(BACK_OFF[1]);
+                        }
                     }
                 }
-            } else if self.warm_again(&pages, generation) {
-                continue;
             }
-            let wait = if begun { back_off } else { look_back - Instant::now().min(look_back) };
-            let stock = self.stock();
-            // Closed before the lock was taken: nobody will notify any more.
-            if !self.closed.load(Ordering::Acquire) {
-                let waited = self.wanted.wait_timeout(stock, wait);
-                drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    /// What is to be done next, once there is something; `None` when the pool is closed. It is looked for and
+    /// waited for under one lock, so that no notification gets lost.
+    fn wait_for_task(&self, clock: &mut Clock) -> Option<Task> {
+        let mut stock = self.stock();
+        loop {
+            if self.closed.load(Ordering::Acquire) {
+                return None;
             }
+            let now = Instant::now();
+            if now >= clock.look_back {
+                stock.look_back();
+                clock.look_back = now + LOOK_BACK;
+            }
+            if let Some(parked) = stock.surplus() {
+                return Some(Task::Drop(parked));
+            }
+            clock.pause = clock.pause.filter(|end| now < *end);
+            if clock.pause.is_none() && stock.begin() {
+                return Some(Task::Make);
+            }
+            let generation = self.learned().set().1;
+            if let Some(parked) = stock.rework(|parked| parked.generation != generation) {
+                return Some(Task::WarmAgain(parked));
+            }
+            let end = clock.pause.map_or(clock.look_back, |pause| pause.min(clock.look_back));
+            let waited = self.wanted.wait_timeout(stock, end.saturating_duration_since(now));
+            stock = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -124,12 +157,10 @@ impl Shared {
         std::panic::catch_unwind(make).unwrap_or_else(panicked)
     }
 
-    /// Has a parked VM touch what has been learned since it was made. Whether there was one.
-    fn warm_again(&self, pages: &PageSet, generation: u32) -> bool {
-        let old = |parked: &Parked| parked.generation != generation;
-        let Some(mut parked) = self.stock().rework(old) else { return false };
-        let warm = parked.sandbox.touch(pages).and_then(|_| parked.sandbox.reset());
-        match warm {
+    /// Has a parked VM touch what has been learned since it was made.
+    fn warm_again(&self, mut parked: Parked) {
+        let (pages, generation) = self.learned().set();
+        match parked.sandbox.touch(&pages).and_then(|_| parked.sandbox.reset()) {
             Ok(true) => {
                 parked.generation = generation;
                 self.bound_memory(&parked.sandbox);
@@ -140,7 +171,6 @@ impl Shared {
                 self.retire(parked.sandbox);
             }
         }
-        true
     }
 
     /// Keeps the number of VMs that wait within the pool's memory.
@@ -189,9 +219,10 @@ impl Shared {
         &self.recipe.snapshot.state().learned
     }
 
+    /// Has a VM dropped by the thread that does that, or, when it is behind, by this one: what is on its way
+    /// out takes memory and descriptors too.
     fn retire(&self, sandbox: Sandbox) {
-        // Without the thread, which lives as long as the pool, it is dropped here.
-        let _ = self.bin.send(Some(sandbox));
+        drop(self.bin.try_send(Some(sandbox)));
     }
 
     /// Drops VMs until there are no more.
@@ -214,7 +245,7 @@ impl Shared {
         drop(stock);
         self.wanted.notify_all();
         left.into_iter().for_each(|parked| self.retire(parked.sandbox));
-        // As in `retire`.
+        // Without the thread there is nothing to end.
         let _ = self.bin.send(None);
     }
 }

@@ -49,7 +49,7 @@ impl Sandbox {
     }
 
     fn start_or_go_on(&mut self, stop_at_input: bool) -> Result<Option<i32>> {
-        let span = tracing::debug_span!("run", stop_at_input);
+        let span = tracing::debug_span!("call", name = START, stop_at_input);
         let _entered = span.enter();
         self.check_alive()?;
         let command = match self.module(self.main)?.export(START) {
