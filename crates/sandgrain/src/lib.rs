@@ -23,6 +23,34 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Making a VM takes longer than a small call in it. A [`Snapshot`] is a sandbox as it was at one moment, to make
+//! others from that share its memory until they write; a [`Pool`] makes them ahead of the calls, so that each
+//! call finds a VM that nobody has used before and has nothing to wait for:
+//!
+//! ```
+//! use sandgrain::{Engine, Module, Pool, Sandbox};
+//!
+//! # fn main() -> sandgrain::Result<()> {
+//! let engine = Engine::new()?;
+//! let module = Module::new(&engine, br#"
+//!     (module
+//!       (global $n (mut i32) (i32.const 0))
+//!       (func (export "prepare") (global.set $n (i32.const 40)))
+//!       (func (export "add") (param i32) (result i32)
+//!         (global.set $n (i32.add (global.get $n) (local.get 0)))
+//!         (global.get $n)))
+//! "#)?;
+//! let mut first = Sandbox::new(&module)?;
+//! first.call::<(), ()>("prepare", ())?;
+//! let pool = Pool::builder(&first.snapshot()?).build()?;
+//! for _ in 0..3 {
+//!     let mut sandbox = pool.take("a tenant")?;
+//!     assert_eq!(sandbox.call::<_, u32>("add", 2u32)?, 42);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod engine;
