@@ -128,13 +128,13 @@ fn any_layers_and_resets_give_what_a_plain_copy_gives() {
 #[test]
 fn a_large_change_is_given_back() {
     let base = MemoryImage::new(&vec![1; 512 * PAGE_SIZE]).unwrap();
-    let mut memory = GuestMemory::with_image(&base, 2048 * PAGE_SIZE).unwrap();
+    let mut memory = GuestMemory::with_image(&base, 8192 * PAGE_SIZE).unwrap();
     let count = |memory: &GuestMemory| memory.resident_pages().unwrap();
     memory.write(0, &vec![2; 200 * PAGE_SIZE]).unwrap();
     memory.reset(&base).unwrap();
     assert_eq!(count(&memory), 200, "copied back, and kept");
-    memory.write((600 * PAGE_SIZE) as u64, &vec![2; 1000 * PAGE_SIZE]).unwrap();
-    write(&mut memory, 1800, 3);
+    memory.write((600 * PAGE_SIZE) as u64, &vec![2; 5000 * PAGE_SIZE]).unwrap();
+    write(&mut memory, 8000, 3);
     memory.reset(&base).unwrap();
     assert!(count(&memory) <= 1, "{}", count(&memory));
     let bytes = memory.slice(0..memory.len() as u64).unwrap();

@@ -13,7 +13,7 @@ use crate::{
 const MAX_LAYER_RANGES: usize = 24;
 /// Bytes that a reset copies back at most; what was changed beyond that is given back to the kernel, so
 /// that a VM does not keep for ever what it once needed.
-const MAX_COPIED: usize = 1 << 20;
+const MAX_COPIED: usize = 16 << 20;
 /// Ranges below this size are copied in any case: giving them back costs more.
 const MIN_DISCARDED: usize = 16 * PAGE_SIZE;
 
