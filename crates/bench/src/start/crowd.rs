@@ -1,7 +1,7 @@
 //! VMs that are parked while something else is measured.
 
 use super::sandboxes::quiet;
-use sandgrain::{Engine, Module, Pool, Result, Sandbox, Snapshot};
+use sandgrain::{Engine, Limits, Module, Pool, Result, Sandbox, Snapshot};
 
 /// The most that a pool of one process takes.
 const ONE_PROCESS: usize = 1000;
@@ -25,7 +25,7 @@ impl Crowd {
         let mut pools = Vec::new();
         for number in 0..FUNCTIONS.min(count) {
             let own = count / FUNCTIONS + usize::from(number < count % FUNCTIONS);
-            let snapshot = snapshot(engine, number)?;
+            let snapshot = snapshot(engine, number, &Limits::default())?;
             let pool = Pool::builder(&snapshot).parked(own..=own).at_most(own).memory(u64::MAX);
             let pool = pool.build()?;
             if !quiet(&pool, own) {
@@ -42,12 +42,13 @@ impl Crowd {
 }
 
 /// A small function like no other.
-pub(super) fn snapshot(engine: &Engine, number: usize) -> Result<Snapshot> {
+pub(super) fn snapshot(engine: &Engine, number: usize, limits: &Limits) -> Result<Snapshot> {
     let wat = format!(
         r#"(module (memory 1) (data (i32.const 0) "{number}")
           (func (export "run") (result i32)
             (i32.store (i32.const 64) (i32.load (i32.const 0)))
             (i32.add (i32.load (i32.const 64)) (i32.const {number}))))"#
     );
-    Sandbox::new(&Module::new(engine, wat.as_bytes())?)?.snapshot()
+    let module = Module::new(engine, wat.as_bytes())?;
+    Sandbox::builder(&module).limits(limits.clone()).build()?.snapshot()
 }

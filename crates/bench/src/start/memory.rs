@@ -4,7 +4,7 @@ use super::crowd::snapshot;
 use super::sandboxes::{quiet, settle};
 use crate::host_error;
 use crate::report::quantile;
-use sandgrain::{Engine, Pool, Result, Snapshot};
+use sandgrain::{Engine, Limits, Pool, Result, Snapshot};
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,11 +13,13 @@ use std::os::unix::fs::MetadataExt;
 const FUNCTIONS: [usize; 3] = [1, 10, 100];
 /// Parked VMs that are counted together at least.
 const PARKED: [usize; 3] = [1, 10, 100];
+/// Of VMs that are small at most.
+const SMALL: usize = 100;
 /// Times that each number of them is parked.
 const ROUNDS: usize = 3;
 /// The most of one pool.
 const ONE_POOL: usize = 1000;
-/// The issue's target, for each parked VM.
+/// The target for each parked VM.
 const TARGET: f64 = 350.0 * 1000.0;
 
 /// Bytes, of both kinds.
@@ -47,15 +49,20 @@ pub struct FunctionsMemory {
 pub struct ParkedMemory {
     /// How many.
     pub parked: usize,
+    /// Their limits, which decide about the size of a VM: the default ones, or small ones.
+    pub limits: &'static str,
     /// This process's memory as its share of it is counted: pages that several VMs map count in parts.
     pub pss: f64,
     /// Of it, what only one VM has.
     pub private: f64,
-    /// What it maps and shares with others, in full.
-    pub shared: f64,
-    /// All that the machine has less of, the kernel's own included. True only if nothing else happens on it.
+    /// The kernel's, for the VM: structures, page tables, what it notes for each page of a VM's size. All of
+    /// the machine's, so true only if nobody else makes VMs meanwhile.
+    pub kernel: f64,
+    /// `pss` and `kernel`.
+    pub total: f64,
+    /// All that the machine has less of. True only if nothing else happens on it.
     pub machine: f64,
-    /// What `machine` is to be at most; for many VMs only, since it is rough.
+    /// What `total` is to be at most; for many VMs only.
     pub target: Option<f64>,
     /// Whether it is.
     pub met: Option<bool>,
@@ -67,7 +74,7 @@ pub(super) fn measure(engine: &Engine, parked: &[usize]) -> Result<Memory> {
     let mut functions = Vec::new();
     for count in FUNCTIONS {
         for number in snapshots.len()..count {
-            snapshots.push(snapshot(engine, number)?);
+            snapshots.push(snapshot(engine, number, &Limits::default())?);
         }
         let own = snapshots.iter().map(|snapshot| snapshot.own_bytes()).sum::<Result<usize>>()?;
         let content = snapshots.last().map_or(0, |snapshot| snapshot.content_bytes());
@@ -78,14 +85,23 @@ pub(super) fn measure(engine: &Engine, parked: &[usize]) -> Result<Memory> {
     counts.retain(|count| (1..=ONE_POOL).contains(count));
     counts.sort_unstable();
     counts.dedup();
-    let parked = counts.into_iter().map(|count| of_parked(engine, count));
+    let counts = counts.into_iter().map(|count| (count, "default", Limits::default()));
+    // VMs that can't become large.
+    let small = Limits::default().memory(1 << 20).heap(4 << 20).extra_code(1 << 20);
+    let counts = counts.chain([(SMALL, "small", small)]);
+    let parked = counts.map(|(count, name, limits)| of_parked(engine, count, name, &limits));
     Ok(Memory { functions, parked: parked.collect::<Result<_>>()? })
 }
 
 /// The median of some rounds: what else the machine does comes and goes meanwhile. The first does not count,
 /// since the process takes some things only once.
-fn of_parked(engine: &Engine, count: usize) -> Result<ParkedMemory> {
-    let snapshot = snapshot(engine, 0)?;
+fn of_parked(
+    engine: &Engine,
+    count: usize,
+    name: &'static str,
+    limits: &Limits,
+) -> Result<ParkedMemory> {
+    let snapshot = snapshot(engine, 0, limits)?;
     let mut rounds = Vec::new();
     for _ in 0..=ROUNDS {
         rounds.push(round(&snapshot, count)?);
@@ -97,16 +113,18 @@ fn of_parked(engine: &Engine, count: usize) -> Result<ParkedMemory> {
         )
     };
     let parked = rounds.iter().map(|(parked, _)| *parked).min().unwrap_or(0);
-    let machine = median(|used| -used.available);
+    let total = median(|used| used.pss + used.kernel);
     let target = (parked >= 100).then_some(TARGET);
     Ok(ParkedMemory {
         parked,
+        limits: name,
         pss: median(|used| used.pss),
         private: median(|used| used.private),
-        shared: median(|used| used.shared),
-        machine,
+        kernel: median(|used| used.kernel),
+        total,
+        machine: median(|used| -used.available),
         target,
-        met: target.map(|target| machine <= target),
+        met: target.map(|target| total <= target),
     })
 }
 
@@ -130,7 +148,7 @@ fn round(snapshot: &Snapshot, count: usize) -> Result<(usize, Usage)> {
 struct Usage {
     pss: f64,
     private: f64,
-    shared: f64,
+    kernel: f64,
     /// To the machine as a whole.
     available: f64,
 }
@@ -140,7 +158,7 @@ impl Usage {
         Self {
             pss: self.pss - before.pss,
             private: self.private - before.private,
-            shared: self.shared - before.shared,
+            kernel: self.kernel - before.kernel,
             available: self.available - before.available,
         }
     }
@@ -150,11 +168,13 @@ impl Usage {
     }
 
     fn of(process: &str, machine: &str) -> Self {
-        let sum = |names: &[&str]| names.iter().map(|name| kilobytes(process, name)).sum::<f64>();
+        let sum = |text: &str, names: &[&str]| -> f64 {
+            names.iter().map(|name| kilobytes(text, name)).sum()
+        };
         Self {
-            pss: sum(&["Pss"]),
-            private: sum(&["Private_Clean", "Private_Dirty"]),
-            shared: sum(&["Shared_Clean", "Shared_Dirty"]),
+            pss: sum(process, &["Pss"]),
+            private: sum(process, &["Private_Clean", "Private_Dirty"]),
+            kernel: sum(machine, &["SUnreclaim", "VmallocUsed", "PageTables", "SecPageTables"]),
             available: kilobytes(machine, "MemAvailable"),
         }
     }
@@ -195,11 +215,13 @@ mod tests {
         let process = "5614-7ffe ---p 00000000 [rollup]\nRss: 1760 kB\nPss:   320 kB\n\
             Pss_Dirty: 112 kB\nShared_Clean: 100 kB\nShared_Dirty: 1 kB\n\
             Private_Clean: 20 kB\nPrivate_Dirty: 3 kB\n";
-        let usage = Usage::of(process, "MemFree: 1 kB\nMemAvailable:  2000 kB\n");
+        let machine = "MemAvailable:  2000 kB\nSUnreclaim: 1 kB\nPageTables: 2 kB\n\
+            SecPageTables: 4 kB\nVmallocUsed: 8 kB\nVmallocTotal: 99 kB\n";
+        let usage = Usage::of(process, machine);
         let expected = Usage {
             pss: 320.0 * 1024.0,
             private: 23.0 * 1024.0,
-            shared: 101.0 * 1024.0,
+            kernel: 15.0 * 1024.0,
             available: 2000.0 * 1024.0,
         };
         assert_eq!(usage, expected);

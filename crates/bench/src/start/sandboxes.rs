@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What issue 4 wants to be reached, for a function that does nothing.
+/// Targets, for a function that does nothing.
 const FROM_SNAPSHOT: [Goal; 1] = [(Statistic::Median, 1.25)];
 const PARKED: [Goal; 2] = [(Statistic::Median, 2.5), (Statistic::P99, 6.0)];
 const RESET: [Goal; 1] = [(Statistic::Median, 2.0)];

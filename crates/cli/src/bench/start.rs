@@ -166,21 +166,32 @@ fn functions(rows: &[FunctionsMemory]) -> String {
 
 fn parked(rows: &[ParkedMemory]) -> String {
     let mut text = "\nParked VMs of one small function, in KB for each VM\n".to_owned();
-    let line = |cells: [&str; 7]| {
-        let [count, pss, private, shared, machine, target, met] = cells;
+    let line = |cells: [&str; 9]| {
+        let [count, limits, pss, private, kernel, total, target, met, machine] = cells;
         let line = format!(
-            "{count:>12} {pss:>8} {private:>10} {shared:>10} {machine:>16}   {target:8} {met}"
+            "{count:>12} {limits:>8} {pss:>8} {private:>9} {kernel:>8} {total:>8}   {target:8} {met:4} \
+             {machine:>14}"
         );
         line.trim_end().to_owned() + "\n"
     };
-    let names = ["parked VMs", "PSS", "private", "shared", "whole machine", "target", "met"];
-    text += &line(names);
+    text += &line([
+        "parked VMs",
+        "limits",
+        "PSS",
+        "private",
+        "kernel",
+        "in all",
+        "target",
+        "met",
+        "whole machine",
+    ]);
     for row in rows {
-        let numbers = [row.pss, row.private, row.shared, row.machine].map(kb);
-        let [pss, private, shared, machine] = numbers.each_ref().map(String::as_str);
+        let numbers = [row.pss, row.private, row.kernel, row.total, row.machine].map(kb);
+        let [pss, private, kernel, total, machine] = numbers.each_ref().map(String::as_str);
         let target = row.target.map(|target| format!("<= {}", kb(target))).unwrap_or_default();
         let met = row.met.map_or("", |met| if met { "yes" } else { "no" });
-        text += &line([&row.parked.to_string(), pss, private, shared, machine, &target, met]);
+        let count = row.parked.to_string();
+        text += &line([&count, row.limits, pss, private, kernel, total, &target, met, machine]);
     }
     text
 }
@@ -266,8 +277,10 @@ mod tests {
             parked: 100,
             pss: 1e5,
             private: 9e4,
-            shared: 2e5,
-            machine: 4e5,
+            kernel: 3e5,
+            total: 4e5,
+            machine: 5e5,
+            limits: "default",
             target: Some(3.5e5),
             met: Some(false),
         };
@@ -298,7 +311,7 @@ mod tests {
             "f, 2 callers, 100 VMs parked: 3 of 8",
             "crun: none here",
             "10 1700 90 2000",
-            "100 100 90 200 400 <= 350 no",
+            "100 default 100 90 300 400 <= 350 no 500",
         ] {
             assert!(words.iter().any(|words| words == line), "no {line:?} in {text}");
         }
