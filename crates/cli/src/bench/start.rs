@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
     /// Samples of each row and caller; processes of their own take a tenth of them
-    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNT", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     samples: u32,
     /// Numbers of threads that call at once
     #[arg(long, value_name = "COUNTS", default_value = "1,2", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -214,7 +214,7 @@ mod tests {
     fn without_options_it_is_one_and_two_callers_and_one_and_a_hundred_vms() {
         let options = arguments(&[]).unwrap().options();
         let (callers, parked) = (vec![1, 2], vec![1, 100]);
-        assert_eq!(options, Options { samples: 1000, callers, parked, wasmtime: None });
+        assert_eq!(options, Options { samples: 500, callers, parked, wasmtime: None });
     }
 
     #[test]
