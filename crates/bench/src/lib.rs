@@ -13,6 +13,7 @@ mod floor;
 mod machine;
 mod measure;
 mod report;
+pub mod start;
 
 pub use machine::Machine;
 pub use measure::{Samples, measure};

@@ -1,13 +1,19 @@
 //! `sandgrain bench`: what calls, creation and computing cost on this machine, side by side with what
 //! the machine takes for the least of each.
 
+mod start;
+
+use crate::failure::Failure;
 use sandgrain::Error;
 use sandgrain_bench::{Goal, Report, Row, Samples};
 use std::io::{self, IsTerminal, Write};
 
 /// Options of `sandgrain bench`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    only: Option<Only>,
     /// Prints a report for programs instead of a table
     #[arg(long)]
     json: bool,
@@ -19,8 +25,22 @@ pub struct Arguments {
     quick: bool,
 }
 
+/// What to measure instead of all that.
+#[derive(Debug, clap::Subcommand)]
+enum Only {
+    /// Measures what it takes from a request to a function's result, by all ways to start it
+    Start(start::Arguments),
+}
+
 /// Measures and prints.
-pub fn execute(arguments: &Arguments) -> Result<(), Error> {
+pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.only {
+        None => all(arguments).map_err(Failure::from),
+        Some(Only::Start(arguments)) => start::execute(arguments),
+    }
+}
+
+fn all(arguments: &Arguments) -> Result<(), Error> {
     let samples = Samples::of_calls(if arguments.quick { 200 } else { arguments.samples as usize });
     let engine = sandgrain_bench::engine()?;
     let report = sandgrain_bench::measure(&engine, samples, progress)?;
@@ -31,13 +51,17 @@ pub fn execute(arguments: &Arguments) -> Result<(), Error> {
     } else {
         table(&report)
     };
+    print(&text)
+}
+
+fn print(text: &str) -> Result<(), Error> {
     io::stdout()
         .write_all(text.as_bytes())
         .map_err(|error| Error::Host(format!("cannot write to standard output: {error}")))
 }
 
 /// Says what is measured now, to someone who is watching.
-fn progress(group: &'static str) {
+fn progress(group: &str) {
     let mut stderr = io::stderr();
     if stderr.is_terminal() {
         // Whether the line can be shown changes nothing.

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::execute(arguments),
         Command::Compile(arguments) => end(compile::execute(arguments)),
         Command::Doctor(arguments) => end(doctor::execute(arguments)),
-        Command::Bench(arguments) => end(bench::execute(arguments).map_err(Failure::from)),
+        Command::Bench(arguments) => end(bench::execute(arguments)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The built command, as people and scripts use it. Needs a hypervisor.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod bench;
 mod command;
 mod compiled;
 mod doctor;

@@ -59,6 +59,8 @@ pub fn ioctl_name(number: u64) -> String {
         0x8c => "GET_FPU",
         0x8d => "SET_FPU",
         0x90 => "SET_CPUID2",
+        0x98 => "GET_MP_STATE",
+        0x99 => "SET_MP_STATE",
         0x9f => "GET_VCPU_EVENTS",
         0xa0 => "SET_VCPU_EVENTS",
         0xa1 => "GET_DEBUGREGS",

@@ -25,9 +25,11 @@ pub fn failed(what: &str) -> Error {
     Error::Host(format!("cannot count: {what}; try: cargo xtask counts"))
 }
 
-/// The kernel, counting until this is dropped.
+/// The kernel, counting what this process's first thread does until this is dropped.
 pub struct Kernel {
     events: PathBuf,
+    /// Only events in this thread: those of a pool's threads are nobody's call.
+    only: String,
 }
 
 impl Kernel {
@@ -38,7 +40,8 @@ impl Kernel {
             .into_iter()
             .find(|events| events.join(EXIT.0).is_dir())
             .ok_or_else(|| failed("no trace events of KVM in /sys/kernel/tracing"))?;
-        let kernel = Self { events };
+        // A process and its first thread have the same number.
+        let kernel = Self { events, only: format!("if common_pid == {}", std::process::id()) };
         for event in [IOCTL, EXIT] {
             kernel.trigger(event, "")?;
         }
@@ -47,7 +50,7 @@ impl Kernel {
 
     fn trigger(&self, (event, key): (&str, &str), sign: &str) -> Result<()> {
         let file = self.events.join(event).join("trigger");
-        fs::write(&file, format!("{sign}hist:keys={key}\n"))
+        fs::write(&file, format!("{sign}hist:keys={key} {}\n", self.only))
             .map_err(|error| failed(&format!("{} cannot be written: {error}", file.display())))
     }
 

@@ -8,11 +8,12 @@
 
 mod counts;
 mod kernel;
+mod pools;
 mod table;
 
 use counts::Counts;
 use kernel::Kernel;
-use sandgrain::{Engine, Module, Result, Sandbox};
+use sandgrain::{Engine, Module, Result, Sandbox, SandboxBuilder};
 
 /// How often everything is done. What a process does only once comes before.
 const ROUNDS: usize = 5;
@@ -54,8 +55,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Does everything once, with a sandbox of its own.
-fn round(kernel: &Kernel, module: &Module) -> Result<Vec<(&'static str, Counts)>> {
+/// Operations in their order, and what each has asked for.
+type Done = Vec<(&'static str, Counts)>;
+
+/// Does everything once, with sandboxes of its own.
+fn round(kernel: &Kernel, module: &Module) -> Result<Done> {
     let mut done = Vec::new();
     let mut count = |name, times, operation: &mut dyn FnMut() -> Result<()>| -> Result<()> {
         let before = kernel.read()?;
@@ -63,10 +67,19 @@ fn round(kernel: &Kernel, module: &Module) -> Result<Vec<(&'static str, Counts)>
         done.push((name, kernel.read()?.since(&before).each_of(times)));
         Ok(())
     };
+    alone(&mut count, module)?;
+    pools::from_snapshots(&mut count, module)?;
+    Ok(done)
+}
 
+/// Counts an operation, which is done so many times.
+type Count<'a> = &'a mut dyn FnMut(&'static str, u32, &mut dyn FnMut() -> Result<()>) -> Result<()>;
+
+/// A sandbox without snapshots and pools.
+fn alone(count: Count, module: &Module) -> Result<()> {
     let mut made = None;
     count("create a sandbox", 1, &mut || {
-        made = Some(Sandbox::builder(module).function("host", "nothing", || ()).build()?);
+        made = Some(granted(Sandbox::builder(module)).build()?);
         Ok(())
     })?;
     let mut sandbox = made.ok_or_else(|| kernel::failed("no sandbox was made"))?;
@@ -87,6 +100,10 @@ fn round(kernel: &Kernel, module: &Module) -> Result<Vec<(&'static str, Counts)>
     count("drop the sandbox", 1, &mut || {
         drop(last.take());
         Ok(())
-    })?;
-    Ok(done)
+    })
+}
+
+/// With what the module imports.
+fn granted(builder: SandboxBuilder) -> SandboxBuilder {
+    builder.function("host", "nothing", || ())
 }

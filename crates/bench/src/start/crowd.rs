@@ -1,0 +1,54 @@
+//! VMs that are parked while something else is measured.
+
+use super::sandboxes::quiet;
+use sandgrain::{Engine, Limits, Module, Pool, Result, Sandbox, Snapshot};
+
+/// The most that a pool of one process takes.
+const ONE_PROCESS: usize = 1000;
+/// Functions that they are of, each with a pool of its own.
+const FUNCTIONS: usize = 10;
+
+/// Pools that do nothing but keep VMs.
+pub(super) struct Crowd {
+    _pools: Vec<Pool>,
+}
+
+impl Crowd {
+    /// So many VMs; or why there can't be.
+    pub(super) fn gather(engine: &Engine, count: usize) -> Result<Result<Self, String>> {
+        if count > ONE_PROCESS {
+            return Ok(Err(format!(
+                "one process can have {ONE_PROCESS} VMs at the most, and pools do not have processes to \
+                 spread over yet; try: at most {ONE_PROCESS}"
+            )));
+        }
+        let mut pools = Vec::new();
+        for number in 0..FUNCTIONS.min(count) {
+            let own = count / FUNCTIONS + usize::from(number < count % FUNCTIONS);
+            let snapshot = snapshot(engine, number, &Limits::default())?;
+            let pool = Pool::builder(&snapshot).parked(own..=own).at_most(own).memory(u64::MAX);
+            let pool = pool.build()?;
+            if !quiet(&pool, own) {
+                return Ok(Err(format!(
+                    "{} of {own} VMs of a pool could be parked; try: larger limits (ulimit -n, \
+                     vm.max_map_count)",
+                    pool.stats().parked
+                )));
+            }
+            pools.push(pool);
+        }
+        Ok(Ok(Self { _pools: pools }))
+    }
+}
+
+/// A small function like no other.
+pub(super) fn snapshot(engine: &Engine, number: usize, limits: &Limits) -> Result<Snapshot> {
+    let wat = format!(
+        r#"(module (memory 1) (data (i32.const 0) "{number}")
+          (func (export "run") (result i32)
+            (i32.store (i32.const 64) (i32.load (i32.const 0)))
+            (i32.add (i32.load (i32.const 64)) (i32.const {number}))))"#
+    );
+    let module = Module::new(engine, wat.as_bytes())?;
+    Sandbox::builder(&module).limits(limits.clone()).build()?.snapshot()
+}
