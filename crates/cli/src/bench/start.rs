@@ -218,7 +218,10 @@ mod tests {
     fn without_options_it_is_one_and_two_callers_and_one_and_a_hundred_vms() {
         let options = arguments(&[]).unwrap().options();
         let (callers, parked) = (vec![1, 2], vec![1, 100]);
-        assert_eq!(options, Options { samples: 500, callers, parked, wasmtime: None });
+        assert_eq!(
+            options,
+            Options { samples: 500, callers, parked, wasmtime: None, python: None }
+        );
     }
 
     #[test]
