@@ -1,5 +1,7 @@
 //! What every backend provides.
 
+use std::ops::Range;
+
 use crate::{
     CpuFeatures, Error, GuestMemory, Interrupter, MemoryImage, Registers, SystemRegisters,
     VcpuState,
@@ -67,6 +69,14 @@ pub trait Vm: Send {
     /// [`Error::OutOfBounds`] when the image is larger than the memory. After any other error the
     /// memory's content is undefined: drop the VM.
     fn reset_memory(&mut self, image: &MemoryImage) -> Result<(), Error>;
+
+    /// Gives the guest more of the memory, of which it had only [a part](GuestMemory::with_reach): a range of
+    /// guest-physical addresses that it does not have yet, widened to whole pages.
+    ///
+    /// # Errors
+    /// [`Error::OutOfBounds`]; [`Error::Rejected`] when the guest has some of it already, or has been given
+    /// more ranges than the hypervisor can tell apart.
+    fn extend(&mut self, range: Range<u64>) -> Result<(), Error>;
 
     /// General registers. After a port exit, RIP is the next instruction. After [`VmExit::Mmio`] it is
     /// that of the access, or with some hypervisors the next one if the access is a write.

@@ -26,6 +26,8 @@ pub struct GuestMemory {
     mapping: Mapping,
     /// What is mapped there.
     image: MemoryImage,
+    /// Bytes from the start that a guest has at first.
+    reach: usize,
 }
 
 impl GuestMemory {
@@ -38,7 +40,7 @@ impl GuestMemory {
         let len = len.max(1).checked_next_multiple_of(PAGE_SIZE).ok_or_else(|| {
             Error::OutOfMemory { bytes: len, source: io::ErrorKind::OutOfMemory.into() }
         })?;
-        Ok(GuestMemory { mapping: Mapping::new(len)?, image: MemoryImage::zeros() })
+        Ok(GuestMemory { mapping: Mapping::new(len)?, image: MemoryImage::zeros(), reach: len })
     }
 
     /// As [`new`](Self::new), with a private copy of `image` in place of zeros. Pages are copied when
@@ -51,6 +53,23 @@ impl GuestMemory {
         memory.check_fits(image)?;
         memory.map(image)?;
         Ok(memory)
+    }
+
+    /// The same memory, of which a guest has only the first `len` bytes, rounded up to whole pages, until
+    /// [`Vm::extend`](crate::Vm::extend) gives it more. Hypervisors keep something for each page that a guest
+    /// has, whether it is ever touched or not.
+    ///
+    /// # Errors
+    /// [`Error::OutOfBounds`] when there are fewer bytes.
+    pub fn with_reach(mut self, len: u64) -> Result<Self, Error> {
+        // Whole pages fit too, since the memory is whole pages.
+        self.reach = self.check(0..len)?.end.next_multiple_of(PAGE_SIZE).max(PAGE_SIZE);
+        Ok(self)
+    }
+
+    /// Bytes from the start that a guest has at first.
+    pub(crate) fn reach(&self) -> usize {
+        self.reach
     }
 
     /// Maps the image over zeros.
@@ -302,7 +321,7 @@ impl GuestMemory {
         self.mapping.bytes_mut().as_mut_ptr()
     }
 
-    fn check(&self, range: Range<u64>) -> Result<Range<usize>, Error> {
+    pub(crate) fn check(&self, range: Range<u64>) -> Result<Range<usize>, Error> {
         if range.start <= range.end && range.end <= self.len() as u64 {
             // Lossless: both are at most `len`, a `usize`.
             Ok(range.start as usize..range.end as usize)

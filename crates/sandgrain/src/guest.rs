@@ -86,6 +86,8 @@ pub(crate) struct Guest {
     space: AddressSpace,
     plan: Plan,
     memories: Memories,
+    /// Where what the VM has of each memory ends, in guest-physical memory.
+    given: Vec<u64>,
     /// The first address for code that no module has taken.
     next_code: u64,
     /// A reply that did not fit into the room that the guest gave.
@@ -110,7 +112,8 @@ impl Guest {
         cpu_features: Vec<String>,
     ) -> Result<Self> {
         let hv = |error| Error::hypervisor(&error);
-        let mut memory = GuestMemory::with_image(&base.image, plan.memory_len()?).map_err(hv)?;
+        let memory = GuestMemory::with_image(&base.image, plan.memory_len()?).map_err(hv)?;
+        let mut memory = memory.with_reach(plan.code.end).map_err(hv)?;
         let mut space = base.space.clone();
         space.go_on_at(plan.tables.start, plan.tables.end);
         let stack = plan.stack.end - plan.stack.start;
@@ -133,6 +136,7 @@ impl Guest {
         space.go_on_at(plan.module_tables.start, plan.module_tables.end);
         Ok(Self {
             memories: Memories::new(&plan, limits.memory),
+            given: Vec::new(),
             vm,
             space,
             plan,
@@ -254,11 +258,15 @@ impl Guest {
             }
             Request::CreateMemory { size, maximum } => {
                 let memory = self.vm.memory_mut();
-                self.memories.create(memory, &mut self.space, size, maximum)?
+                let reply = self.memories.create(memory, &mut self.space, size, maximum)?;
+                self.give_memories()?;
+                reply
             }
             Request::GrowMemory { memory: number, size } => {
                 let memory = self.vm.memory_mut();
-                self.memories.grow(memory, &mut self.space, number, size)?
+                let reply = self.memories.grow(memory, &mut self.space, number, size)?;
+                self.give_memories()?;
+                reply
             }
             Request::Panic(message) => {
                 let message = printable(&message);
@@ -268,6 +276,22 @@ impl Guest {
         };
         self.answer(&answer, host)?;
         Ok(None)
+    }
+
+    /// Gives the VM what its linear memories have come to need. It has not got the room for all that they may
+    /// ever need from the start: hypervisors keep some bytes for each page, touched or not.
+    fn give_memories(&mut self) -> Result<()> {
+        for (number, wanted) in self.memories.wanted().enumerate() {
+            if number == self.given.len() {
+                self.given.push(wanted.start);
+            }
+            let given = &mut self.given[number];
+            if *given < wanted.end {
+                self.vm.extend(*given..wanted.end).map_err(|error| Error::hypervisor(&error))?;
+                *given = wanted.end;
+            }
+        }
+        Ok(())
     }
 
     /// Replies to a request other than the last.

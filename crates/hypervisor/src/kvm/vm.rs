@@ -1,21 +1,23 @@
 //! One VM.
 
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, ops::Range, sync::Arc};
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 
 use super::{Host, device, exit, kick::Kicker, state, vcpu::Vcpu};
 use crate::{
-    Error, GuestMemory, Interrupter, MemoryImage, Registers, SystemRegisters, VcpuState, Vm,
-    VmExit, state::Backend,
+    Error, GuestMemory, Interrupter, MemoryImage, PAGE_SIZE, Registers, SystemRegisters, VcpuState,
+    Vm, VmExit, state::Backend,
 };
 
 /// A VM of KVM's.
 pub(super) struct KvmVm {
     // In the order in which they are dropped: what uses something before what it uses.
     vcpu: Vcpu,
-    _vm: VmFd,
+    vm: VmFd,
+    /// Ranges of memory that KVM has been told of.
+    slots: u32,
     memory: GuestMemory,
     kicker: Arc<Kicker>,
     /// The last exit was a port access, which KVM finishes only when it is entered again: until then
@@ -32,24 +34,16 @@ impl KvmVm {
     /// A VM with this memory.
     pub(super) fn new(host: Arc<Host>, mut memory: GuestMemory) -> Result<Self, Error> {
         let vm = host.kvm.create_vm().map_err(device::failed("KVM_CREATE_VM"))?;
-        let region = kvm_userspace_memory_region {
-            slot: 0,
-            flags: 0,
-            guest_phys_addr: 0,
-            memory_size: memory.len() as u64,
-            userspace_addr: memory.host_address().expose_provenance() as u64,
-        };
-        // SAFETY: the range is the memory's, which is mapped for as long as it lives, and the memory is
-        // put next to the VM, to be dropped after it. Only guests write there, in `Vcpu::enter`.
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(device::failed("KVM_SET_USER_MEMORY_REGION"))?;
+        let reach = memory.reach();
+        add_slot(&vm, 0, &mut memory, 0..reach)?;
         let vcpu = Vcpu::new(&vm)?;
         vcpu.fd().set_cpuid2(&host.cpuid).map_err(device::failed("KVM_SET_CPUID2"))?;
         let kicker = Arc::new(Kicker::new(host.signal));
         let unfinished = Cell::new(false);
         Ok(KvmVm {
             vcpu,
-            _vm: vm,
+            vm,
+            slots: 1,
             memory,
             kicker,
             unfinished,
@@ -81,6 +75,34 @@ impl KvmVm {
     }
 }
 
+/// Tells KVM of a range of the memory, in whole pages: the guest has it from now on.
+fn add_slot(
+    vm: &VmFd,
+    slot: u32,
+    memory: &mut GuestMemory,
+    range: Range<usize>,
+) -> Result<(), Error> {
+    assert!(range.start < range.end && range.end <= memory.len());
+    let start = range.start as u64;
+    let region = kvm_userspace_memory_region {
+        slot,
+        flags: 0,
+        guest_phys_addr: start,
+        memory_size: range.len() as u64,
+        userspace_addr: memory.host_address().expose_provenance() as u64 + start,
+    };
+    // SAFETY: the range is within the memory, which is mapped for as long as it lives; every caller has the
+    // memory next to the VM, to be dropped after it. Only guests write there, in `Vcpu::enter`.
+    unsafe { vm.set_user_memory_region(region) }.map_err(|error| match error.errno() {
+        // Another slot has some of it, or there are no more slots.
+        libc::EEXIST | libc::EINVAL => Error::Rejected {
+            what: format!("{} bytes at {start:#x} as more memory of a guest", range.len()),
+            source: error.into(),
+        },
+        _ => device::failed("KVM_SET_USER_MEMORY_REGION")(error),
+    })
+}
+
 impl Vm for KvmVm {
     fn memory(&self) -> &GuestMemory {
         &self.memory
@@ -93,6 +115,20 @@ impl Vm for KvmVm {
     fn reset_memory(&mut self, image: &MemoryImage) -> Result<(), Error> {
         // The kernel takes the old pages away from the guest as it unmaps them from the host.
         self.memory.reset(image)
+    }
+
+    fn extend(&mut self, range: Range<u64>) -> Result<(), Error> {
+        self.check_not_finished()?;
+        let range = self.memory.check(range)?;
+        let start = range.start / PAGE_SIZE * PAGE_SIZE;
+        // The memory is whole pages, so that this stays within it.
+        let range = start..range.end.next_multiple_of(PAGE_SIZE);
+        if range.is_empty() {
+            return Ok(());
+        }
+        add_slot(&self.vm, self.slots, &mut self.memory, range)?;
+        self.slots += 1;
+        Ok(())
     }
 
     fn registers(&self) -> Result<Registers, Error> {

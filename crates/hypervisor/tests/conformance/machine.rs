@@ -161,7 +161,11 @@ pub fn start(ring: Ring, code: &[u8]) -> Box<dyn Vm> {
 
 /// A VM of that image, at the first byte of its code.
 pub fn start_image(ring: Ring, image: &MemoryImage) -> Box<dyn Vm> {
-    let memory = GuestMemory::with_image(image, MEMORY).unwrap();
+    start_memory(ring, GuestMemory::with_image(image, MEMORY).unwrap())
+}
+
+/// A VM with that memory, at the first byte of its code.
+pub fn start_memory(ring: Ring, memory: GuestMemory) -> Box<dyn Vm> {
     let mut vm = hypervisor().create_vm(memory).unwrap();
     vm.set_system_registers(&system_registers(ring)).unwrap();
     vm.set_registers(&registers(ring)).unwrap();

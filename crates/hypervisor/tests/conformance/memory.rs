@@ -1,6 +1,6 @@
 //! What the guest and the host see of memory.
 
-use sandgrain_hypervisor::{Error, GuestMemory, MemoryImage, PAGE_SIZE, VcpuState, Vm};
+use sandgrain_hypervisor::{Error, GuestMemory, MemoryImage, PAGE_SIZE, VcpuState, Vm, VmExit};
 
 use crate::machine::*;
 
@@ -137,6 +137,37 @@ fn a_vm_goes_on_where_another_was_captured() {
         assert_eq!(run_to_port(&mut *other), 3);
     }
     assert_eq!(run_to_port(&mut *vm), 3);
+}
+
+#[test]
+fn a_guest_has_what_it_is_given_and_no_more() {
+    // mov eax, [UNMAPPED], which the page tables map to a place beyond the guest's first part.
+    let far = 0x14_0000;
+    let mut bytes = content(&[load(UNMAPPED), OUT.to_vec()].concat());
+    let entry = (far | USER_PAGE | WRITABLE | NO_EXECUTE).to_le_bytes();
+    bytes[(PAGE_TABLE + (UNMAPPED >> 12) * 8) as usize..][..8].copy_from_slice(&entry);
+    let image = MemoryImage::new(&bytes).unwrap();
+    let make = || {
+        let memory = GuestMemory::with_image(&image, MEMORY).unwrap();
+        start_memory(Ring::User, memory.with_reach(image.len() as u64).unwrap())
+    };
+    let mut vm = make();
+    assert!(matches!(vm.run(), Ok(VmExit::Mmio { addr, write: false, .. }) if addr == far));
+    // The host has all of it.
+    assert_eq!(vm.memory().read_u32(far).unwrap(), 0);
+    assert!(vm.extend(far..far + 1).is_err(), "it is finished");
+
+    let mut vm = make();
+    vm.memory_mut().write_u32(far, 0x34).unwrap();
+    vm.extend(far..far + 1).unwrap();
+    assert_eq!(run_to_port(&mut *vm), 0x34);
+    for again in [far..far + 1, 0..8, far - 0x1000..far + 0x1000] {
+        assert!(matches!(vm.extend(again), Err(Error::Rejected { .. })));
+    }
+    let end = vm.memory().len() as u64;
+    assert!(matches!(vm.extend(end..end + 1), Err(Error::OutOfBounds { .. })));
+    vm.extend(far + 0x1000..end).unwrap();
+    vm.extend(end..end).unwrap();
 }
 
 #[test]

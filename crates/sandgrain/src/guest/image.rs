@@ -156,14 +156,20 @@ impl Guest {
     ) -> Result<Self> {
         let hv = |error| Error::hypervisor(&error);
         let len = image.plan.memory_len()?;
-        let mut memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
+        // The first linear memory comes right after the code, so that one range serves for both.
+        let wanted: Vec<_> = image.memories.wanted().collect();
+        let first = wanted.first().filter(|range| range.start == image.plan.code.end);
+        let reach = first.map_or(image.plan.code.end, |range| range.end);
+        let memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
+        let mut memory = memory.with_reach(reach).map_err(hv)?;
         for range in ready.written.iter().chain(&ready.read) {
             memory.populate(range.clone()).map_err(hv)?;
         }
         let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
         vm.restore(&image.vcpu).map_err(hv)?;
-        Ok(Self {
+        let mut guest = Self {
             vm,
+            given: first.map(|range| range.end).into_iter().collect(),
             space: image.space.clone(),
             plan: image.plan.clone(),
             memories: image.memories.clone(),
@@ -174,7 +180,9 @@ impl Guest {
             reply_room: image.reply_room.clone(),
             buffer: Vec::new(),
             stats: Stats::default(),
-        })
+        };
+        guest.give_memories()?;
+        Ok(guest)
     }
 
     /// Whether the guest waits for the host, at a point from which it can go on in another VM.

@@ -142,6 +142,7 @@ impl Attacker {
         let memory = guest.vm.memory_mut();
         let made = guest.memories.create(memory, &mut guest.space, 0x1_0000, Some(0x1_0000));
         made.expect("a linear memory");
+        guest.give_memories().expect("a linear memory");
         Self { guest }
     }
 

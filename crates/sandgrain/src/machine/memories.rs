@@ -116,6 +116,16 @@ impl Memories {
         Some(grown.map(|(now, before)| now.phys + before.mapped..now.phys + now.mapped).collect())
     }
 
+    /// For each memory, guest-physical bytes that its guest should have: those that are mapped and some that
+    /// it may grow by, so that not each step is noticed by the hypervisor.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = Range<u64>> {
+        self.made.iter().map(|memory| {
+            let most = memory.capacity.next_multiple_of(LARGE_PAGE);
+            let len = memory.mapped.next_power_of_two().max(LARGE_PAGE).min(most);
+            memory.phys..memory.phys + len.max(memory.mapped)
+        })
+    }
+
     /// Where a memory's bytes are in guest-physical memory.
     pub(crate) fn range(&self, number: u32) -> Option<Range<u64>> {
         let memory = self.made.get(number as usize)?;

@@ -210,6 +210,8 @@ impl Shared {
             Some(sandbox)
         };
         drop(stock);
+        // There may be room for another now.
+        self.wanted.notify_one();
         if let Some(sandbox) = out {
             self.retire(sandbox);
         }
