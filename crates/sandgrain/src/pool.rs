@@ -269,6 +269,9 @@ impl fmt::Debug for Pool {
 }
 
 /// A sandbox of a pool, in a caller's hands. When it is dropped, the pool's [`Policy`] says what becomes of it.
+///
+/// A handle that [stops its calls](Sandbox::interrupt_handle) stays good for the calls of those who get the same VM
+/// later, which are the same tenant's: it should go with this.
 pub struct Pooled<'a> {
     pool: &'a Shared,
     tenant: Tenant,

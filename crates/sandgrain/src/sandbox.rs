@@ -24,7 +24,7 @@ use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Fault, Outcome};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::types::{ExternType, FuncType};
-use sandgrain_wasi::Wasi;
+use sandgrain_wasi::{Wasi, WasiConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
@@ -57,6 +57,8 @@ pub struct Sandbox {
     main: Instance,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
     imports: BTreeMap<u32, HostImport>,
+    /// The WASI that it was made with.
+    granted: Option<WasiConfig>,
     /// What it was made from, if that was a snapshot.
     origin: Option<Snapshot>,
     /// Why no call is possible any more.

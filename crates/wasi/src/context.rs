@@ -65,12 +65,6 @@ impl Wasi {
         }
     }
 
-    /// A WASI as this one was when it was new. A guest that is made what it was then goes on with it.
-    #[must_use]
-    pub fn renewed(&self) -> Self {
-        Self::new(self.config.clone())
-    }
-
     /// What it was made with.
     pub fn config(&self) -> &WasiConfig {
         &self.config

@@ -194,12 +194,11 @@ impl SandboxBuilder {
 
     /// A sandbox without instances.
     fn assemble(self, engine: Engine, machine: Box<dyn Machine>, control: Arc<Control>) -> Sandbox {
-        let wasi = self
-            .wasi
-            .map(|config| Wasi::new(config.output_limits(self.limits.stdout, self.limits.stderr)));
+        let granted =
+            self.wasi.map(|config| config.output_limits(self.limits.stdout, self.limits.stderr));
         let host = Host {
             functions: self.functions,
-            wasi,
+            wasi: granted.clone().map(Wasi::new),
             control: Arc::downgrade(&control),
             ..Host::default()
         };
@@ -213,6 +212,7 @@ impl SandboxBuilder {
             names: HashMap::new(),
             main: Instance(0),
             imports: BTreeMap::new(),
+            granted,
             origin: None,
             ended: None,
             busy: false,

@@ -116,9 +116,8 @@ impl Sandbox {
         self.names.clone_from(&state.names);
         self.main = state.main;
         self.imports.clone_from(&state.imports);
-        if let Some(wasi) = &mut self.host.wasi {
-            *wasi = wasi.renewed();
-        }
+        // As it was granted at first: what one call was given besides is not the next one's.
+        self.host.wasi = self.granted.clone().map(Wasi::new);
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! Pools: who gets which sandbox, and in which state.
 
 use crate::support::{module, name_of, sandbox, vm};
-use sandgrain::wasi::{Output, WasiConfig};
+use sandgrain::wasi::{Access, Output, WasiConfig};
 use sandgrain::{Error, Policy, Pool, PoolBuilder, PoolStats, Sandbox, Snapshot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -218,6 +218,40 @@ fn host_functions_and_wasi_are_given_by_the_recipe() {
         assert_eq!(sandbox.call::<_, u32>("run", ()).expect("a call"), n);
         assert_eq!(&sandbox.take_stdout()[..], b"hello", "only its own");
     }
+}
+
+#[test]
+fn what_one_call_is_granted_the_next_one_does_not_have() {
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "args_sizes_get"
+            (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_prestat_get"
+            (func $prestat (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "args") (result i32)
+            (drop (call $args (i32.const 0) (i32.const 4))) (i32.load (i32.const 0)))
+        (func (export "directory") (result i32) (call $prestat (i32.const 3) (i32.const 8))))"#;
+    let directory = tempfile::tempdir().expect("a directory");
+    let first = Sandbox::builder(&module(vm(), wat)).wasi(WasiConfig::new()).build();
+    let snapshot = first.expect("a sandbox").snapshot().expect("a snapshot");
+    let builder = Pool::builder(&snapshot).policy(Policy::Reset).parked(0..=1).at_most(1);
+    let pool = pool(builder.configure(|builder| builder.wasi(WasiConfig::new().arg("recipe"))));
+    for round in 0..3 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        let more = WasiConfig::new().args(["a", "b", "c"]).preopen(
+            directory.path(),
+            "/d",
+            Access::ReadOnly,
+        );
+        sandbox.set_wasi(more).expect("not used so far");
+        assert_eq!(sandbox.call::<_, u32>("args", ()).expect("a call"), 3, "round {round}");
+        assert_eq!(sandbox.call::<_, u32>("directory", ()).expect("a call"), 0);
+        drop(sandbox);
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        assert_eq!(sandbox.call::<_, u32>("args", ()).expect("a call"), 1, "round {round}");
+        assert_eq!(sandbox.call::<_, u32>("directory", ()).expect("a call"), 8, "EBADF");
+    }
+    assert_eq!(pool.stats().misses, 1, "it was the same VM each time");
 }
 
 #[test]
