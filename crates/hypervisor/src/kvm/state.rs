@@ -74,9 +74,18 @@ pub(super) fn save(host: &Host, vcpu: &VcpuFd) -> Result<VcpuState, Error> {
         msrs: get_msrs(vcpu, &host.msrs)?,
         events: vcpu.get_vcpu_events().map_err(device::failed("KVM_GET_VCPU_EVENTS"))?,
     };
-    // Registers at their initial values are marked as absent. The kernel would then leave MXCSR as the
-    // guest has it: it takes MXCSR from a state only with what is marked as present.
-    saved.vectors.region[XSTATE_BV] |= XSTATE_X87 | XSTATE_SSE;
+    // Registers at their initial values may be marked as absent, though their values are there. The kernel
+    // would then leave MXCSR as the guest has it: it takes MXCSR from a state only with what is marked as
+    // present. And with the same marks always, equal states have equal bytes.
+    let marks = &mut saved.vectors.region[XSTATE_BV];
+    *marks = XSTATE_X87
+        | XSTATE_SSE
+        | match host.xcr0 {
+            // What is not enabled there the guest cannot reach.
+            Some(enabled) => enabled as u32,
+            // It may have more than it is offered.
+            None => *marks,
+        };
     Ok(VcpuState(Arc::new(Backend::Kvm(saved))))
 }
 

@@ -59,8 +59,10 @@ fn compare(what: &str, vm: &dyn Vm, image: &MemoryImage, state: &VcpuState) {
         let at = found.iter().zip(expected).position(|(a, b)| a != b).unwrap_or_default();
         panic!("{what}: byte {at:#x} is {}, not {}", found[at], expected[at]);
     }
-    let saved = vm.save().expect("a state");
-    assert!(saved.to_bytes() == state.to_bytes(), "{what}: registers");
+    let (found, expected) = (vm.save().expect("a state").to_bytes(), state.to_bytes());
+    let differ = |n: &usize| found.get(*n) != expected.get(*n);
+    let bytes: Vec<usize> = (0..found.len().max(expected.len())).filter(differ).collect();
+    assert!(bytes.is_empty(), "{what}: registers differ, in bytes {bytes:?} of the saved state");
 }
 
 /// What a guest with the busy module is, and how it is made.
