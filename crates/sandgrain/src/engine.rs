@@ -8,13 +8,16 @@ use crate::machine::base::Base;
 #[cfg(any(test, fuzzing))]
 use crate::machine::plan::Plan;
 use crate::stop::Watchdog;
+use crate::vcpus::Vcpus;
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_compile::{Cache, Compiler, Settings};
 use sandgrain_hypervisor::Hypervisor;
 use sandgrain_hypervisor::kvm::{Kvm, KvmOptions};
 use std::fmt;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 
 /// Compiles modules and makes sandboxes. Make one for the life of a program; clones share it.
 #[derive(Clone)]
@@ -27,6 +30,7 @@ pub(crate) struct Inner {
     pub(crate) compiler: Compiler,
     pub(crate) cache: Option<Cache>,
     pub(crate) watchdog: Watchdog,
+    pub(crate) vcpus: Vcpus,
 }
 
 /// What guests run on.
@@ -141,6 +145,7 @@ pub struct EngineBuilder {
     cache: CacheChoice,
     without_vm: bool,
     available_tss: bool,
+    vcpu_threads: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -179,6 +184,15 @@ impl EngineBuilder {
     #[must_use]
     pub fn dangerously_without_vm(mut self) -> Self {
         self.without_vm = true;
+        self
+    }
+
+    /// How many threads run the guests of [asynchronous calls](crate::Sandbox::call_async); one at the least.
+    /// Default: as many as run in parallel on this machine. They are started when such calls need them, and end
+    /// with the engine.
+    #[must_use]
+    pub fn vcpu_threads(mut self, most: usize) -> Self {
+        self.vcpu_threads = Some(most.max(1));
         self
     }
 
@@ -224,7 +238,9 @@ impl EngineBuilder {
             CacheChoice::None => None,
         };
         let watchdog = Watchdog::new();
-        Ok(Engine { inner: Arc::new(Inner { platform, compiler, cache, watchdog }) })
+        let in_parallel = || available_parallelism().map_or(1, NonZero::get);
+        let vcpus = Vcpus::new(self.vcpu_threads.unwrap_or_else(in_parallel));
+        Ok(Engine { inner: Arc::new(Inner { platform, compiler, cache, watchdog, vcpus }) })
     }
 
     fn open(&self) -> Result<Box<dyn Hypervisor>, sandgrain_hypervisor::Error> {

@@ -250,7 +250,7 @@ impl Guest {
             Request::Ready | Request::Done(_) => return Ok(Some(Stop::Idle(request))),
             Request::HostCall { function, memory, args } => {
                 let call = HostCall { function, memory, args };
-                if host.puts_off(call.function, &call.args) {
+                if self.puts_off(&call, host)? {
                     self.waiting = Some(call);
                     return Ok(Some(Stop::Waiting));
                 }
@@ -301,15 +301,24 @@ impl Guest {
         host.stopped().map_or(Ok(()), Err)
     }
 
+    /// Whether the answer to a call is put off.
+    fn puts_off(&mut self, call: &HostCall, host: &mut Host) -> Result<bool> {
+        if !host.awaits {
+            return Ok(host.puts_off(call.function, &call.args));
+        }
+        Ok(host.begin(call.function, self.memory_of(call)?, &call.args))
+    }
+
     fn host_call(&mut self, call: &HostCall, host: &mut Host) -> Result<HostReply> {
         let span = tracing::trace_span!("hypercall", function = call.function);
         let _entered = span.enter();
         self.stats.host_calls += 1;
-        let memory = match call.memory {
-            Some(number) => Some(Machine::memory(self, number)?),
-            None => None,
-        };
-        host.call(call.function, memory, &call.args)
+        host.call(call.function, self.memory_of(call)?, &call.args)
+    }
+
+    /// The linear memory that a caller exports.
+    fn memory_of(&mut self, call: &HostCall) -> Result<Option<&mut [u8]>> {
+        call.memory.map(|number| Machine::memory(self, number)).transpose()
     }
 
     /// Reads the guest's request. `None`: it asked again for a reply, and has it.

@@ -1,7 +1,7 @@
 //! The host's side of a sandbox: what answers the guest's calls.
 
-use crate::error::{Error, Result};
-use crate::host_functions::{Caller, HostFunctions};
+use crate::error::{BoxError, Error, Result};
+use crate::host_functions::{Caller, HostFunctions, Pending};
 use crate::stop::{Control, Reason};
 use sandgrain_abi::Value;
 use sandgrain_abi::message::HostReply;
@@ -26,6 +26,12 @@ pub(crate) struct Host {
     pub(crate) failure: Option<Error>,
     /// Whether reading from the standard input is put off.
     pub(crate) stop_at_input: bool,
+    /// Whether what takes its time is put off, to be awaited without a thread.
+    pub(crate) awaits: bool,
+    /// What has been put off, and has to be awaited.
+    pub(crate) pending: Option<Pending>,
+    /// What that has become: the answer when the host is asked again.
+    pub(crate) answer: Option<Result<Vec<Value>, BoxError>>,
 }
 
 /// The wire's type of a WASI function.
@@ -38,6 +44,20 @@ fn wasi_type(function: Function) -> FuncType {
         map.collect()
     };
     FuncType { params: types(function.params()), results: types(function.results()) }
+}
+
+/// The arguments of a WASI call, and how many they are. The engine has checked the types; anything else is a
+/// guest that got around it.
+fn slots(args: &[Value]) -> Result<([u64; 16], usize)> {
+    let mut slots = [0; 16];
+    for (slot, arg) in slots.iter_mut().zip(args) {
+        *slot = match *arg {
+            Value::I32(value) => u64::from(value.cast_unsigned()),
+            Value::I64(value) => value.cast_unsigned(),
+            _ => return Err(Error::Guest("it called WASI with other than integers".into())),
+        };
+    }
+    Ok((slots, args.len()))
 }
 
 impl Host {
@@ -64,10 +84,47 @@ impl Host {
             && function.checked_sub(WASI).and_then(|n| u16::try_from(n).ok()).is_some_and(reads)
     }
 
+    /// Whether a call takes its time, and whoever runs the guest does without a thread that waits for it: it
+    /// is [pending](Self::pending) then. With the answer, the host is to be asked again.
+    pub(crate) fn begin(
+        &mut self,
+        function: u32,
+        memory: Option<&mut [u8]>,
+        args: &[Value],
+    ) -> bool {
+        self.pending = match function.checked_sub(WASI) {
+            None => self.functions.begin(function as usize, args),
+            Some(number) => self.begin_sleep(number, memory, args),
+        };
+        self.pending.is_some()
+    }
+
+    fn begin_sleep(
+        &mut self,
+        number: u32,
+        memory: Option<&mut [u8]>,
+        args: &[Value],
+    ) -> Option<Pending> {
+        let function = u16::try_from(number).ok().and_then(Function::from_index)?;
+        let (slots, count) = slots(args).ok()?;
+        let memory = memory.unwrap_or_default();
+        let time = self.wasi.as_mut()?.sleeps_for(function, slots.get(..count)?, memory)?;
+        let sleep = sandgrain_wasi::sleep(time).ok()?;
+        Some(Box::pin(async move {
+            sleep.await;
+            Ok(Vec::new())
+        }))
+    }
+
     /// Why the call under way is to stop, if it is.
     pub(crate) fn stopped(&self) -> Option<Error> {
         let reason = self.control.upgrade()?.reason()?;
         Some(self.stop_error(reason))
+    }
+
+    /// Why the waiting of the call under way was cancelled.
+    pub(crate) fn cancelled(&self) -> Error {
+        self.stopped().unwrap_or(Error::Interrupted)
     }
 
     pub(crate) fn stop_error(&self, reason: Reason) -> Error {
@@ -88,12 +145,17 @@ impl Host {
         memory: Option<&mut [u8]>,
         args: &[Value],
     ) -> Result<HostReply> {
-        let result = match function.checked_sub(WASI) {
-            Some(number) => self.call_wasi(number, memory, args),
-            None => self.functions.call(function as usize, &mut Caller::new(memory), args),
+        let result = match (function.checked_sub(WASI), self.answer.take()) {
+            (Some(number), answer) => self.call_wasi(number, memory, args, answer.is_some()),
+            (None, Some(answer)) => self.functions.finish(function as usize, answer),
+            (None, None) => {
+                let mut caller = Caller::new(memory);
+                self.functions.call(function as usize, &mut caller, args, &self.cancel)
+            }
         };
         match result {
             Ok(values) => Ok(HostReply::Values(values)),
+            Err(Error::Interrupted) => Err(self.cancelled()),
             Err(error) if error.is_final() => Err(error),
             Err(error) => {
                 self.failure = Some(error);
@@ -107,6 +169,7 @@ impl Host {
         number: u32,
         memory: Option<&mut [u8]>,
         args: &[Value],
+        has_slept: bool,
     ) -> Result<Vec<Value>> {
         let function = u16::try_from(number).ok().and_then(Function::from_index);
         let (Some(function), Some(wasi)) = (function, &mut self.wasi) else {
@@ -114,17 +177,13 @@ impl Host {
         };
         let span = tracing::trace_span!("wasi", function = function.name());
         let _entered = span.enter();
-        // The engine has checked the types; anything else is a guest that got around it.
-        let mut slots = [0; 16];
-        for (slot, arg) in slots.iter_mut().zip(args) {
-            *slot = match *arg {
-                Value::I32(value) => u64::from(value.cast_unsigned()),
-                Value::I64(value) => value.cast_unsigned(),
-                _ => return Err(Error::Guest("it called WASI with other than integers".into())),
-            };
-        }
-        let args = slots.get(..args.len()).unwrap_or_default();
-        match wasi.call(function, args, memory.unwrap_or_default(), &self.cancel) {
+        let (slots, count) = slots(args)?;
+        let (args, memory) = (slots.get(..count).unwrap_or_default(), memory.unwrap_or_default());
+        let reply = match has_slept {
+            true => Wasi::wake(args, memory),
+            false => wasi.call(function, args, memory, &self.cancel),
+        };
+        match reply {
             Ok(Reply::Value(_)) if function.results().is_empty() => Ok(Vec::new()),
             Ok(Reply::Value(errno)) => Ok(vec![Value::I32(errno)]),
             Ok(Reply::Exit(code)) => Err(Error::Exit(code)),
@@ -135,7 +194,7 @@ impl Host {
     fn wasi_error(&self, function: Function, error: sandgrain_wasi::Error) -> Error {
         use sandgrain_wasi::Error as E;
         match error {
-            E::Cancelled => self.stopped().unwrap_or(Error::Interrupted),
+            E::Cancelled => self.cancelled(),
             E::OutputLimit { stream, limit } => Error::Limit {
                 what: match stream {
                     sandgrain_wasi::Stream::Stdout => "standard output",

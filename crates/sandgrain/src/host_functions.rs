@@ -5,8 +5,12 @@ use crate::typed::{WasmValue, WasmValues, func_type};
 use sandgrain_abi::types::FuncType;
 use sandgrain_abi::value::Value;
 use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
+use sandgrain_wasi::Cancel;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use tracing::Instrument;
 
 /// What a host function sees of the guest that called it.
 pub struct Caller<'a> {
@@ -77,6 +81,11 @@ impl<T: WasmValues, E: Into<BoxError>> HostResult for Result<T, E> {
 
 type Call = Box<dyn FnMut(&mut Caller<'_>, &[Value]) -> Result<Vec<Value>, BoxError> + Send>;
 
+/// What an asynchronous host function is going to return.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Vec<Value>, BoxError>> + Send>>;
+
+type AsyncCall = Box<dyn FnMut(&[Value]) -> Pending + Send>;
+
 /// A closure that can be a host function: `FnMut(A, B, ...) -> R`, or with a [`Caller`] before the
 /// arguments: `FnMut(&mut Caller, A, B, ...) -> R`.
 pub trait IntoHostFunction<Marker>: Send + 'static {
@@ -84,6 +93,15 @@ pub trait IntoHostFunction<Marker>: Send + 'static {
     fn func_type() -> FuncType;
     /// The function in the one form in which all are kept.
     fn into_call(self) -> Call;
+}
+
+/// A closure that can be an asynchronous host function: `FnMut(A, B, ...) -> F`, where `F` is a future of what
+/// a host function returns. There is no [`Caller`]: a future may not hold on to the guest's memory.
+pub trait IntoAsyncFunction<Marker>: Send + 'static {
+    /// Its type in WebAssembly.
+    fn func_type() -> FuncType;
+    /// The function in the one form in which all are kept.
+    fn into_call(self) -> AsyncCall;
 }
 
 /// Tells closures without a caller from those with one.
@@ -129,6 +147,31 @@ macro_rules! closures {
                 })
             }
         }
+
+        impl<Closure, Later, R, $($name),*> IntoAsyncFunction<(($($name,)*), Later)> for Closure
+        where
+            Closure: FnMut($($name),*) -> Later + Send + 'static,
+            Later: Future<Output = R> + Send + 'static,
+            R: HostResult,
+            $($name: WasmValue,)*
+        {
+            fn func_type() -> FuncType {
+                func_type::<($($name,)*), R::Values>()
+            }
+
+            #[allow(non_snake_case, reason = "the type's name serves for its value")]
+            fn into_call(mut self) -> AsyncCall {
+                Box::new(move |values| match arguments::<($($name,)*)>(values) {
+                    Ok(($($name,)*)) => {
+                        let future = self($($name),*);
+                        Box::pin(async move {
+                            future.await.into_result().map(WasmValues::into_values)
+                        })
+                    }
+                    Err(error) => Box::pin(ready(Err(error))),
+                })
+            }
+        }
     )*};
 }
 
@@ -171,10 +214,37 @@ impl Encode for HostImport {
     }
 }
 
+/// What a host function does when it is called.
+pub(crate) enum Body {
+    /// It has returned by then.
+    Now(Call),
+    /// It returns when its future is done.
+    Later(AsyncCall),
+}
+
 /// One host function.
-pub(crate) struct HostFunction {
-    pub(crate) ty: FuncType,
-    call: Call,
+struct HostFunction {
+    ty: FuncType,
+    body: Body,
+}
+
+impl HostFunction {
+    /// What it has returned, if that is of its type.
+    fn returned(
+        &self,
+        name: &str,
+        result: Result<Vec<Value>, BoxError>,
+    ) -> Result<Vec<Value>, Error> {
+        let failed = |source| Error::HostFunction { function: name.to_owned(), source };
+        let results = result.map_err(failed)?;
+        let right = results.len() == self.ty.results.len()
+            && results.iter().zip(&self.ty.results).all(|(value, ty)| value.is_a(*ty));
+        if right {
+            Ok(results)
+        } else {
+            Err(failed(format!("it returned {results:?}, its type is {}", self.ty).into()))
+        }
+    }
 }
 
 /// The host functions that a sandbox is given.
@@ -187,9 +257,9 @@ pub(crate) struct HostFunctions {
 
 impl HostFunctions {
     /// Adds one, in place of an earlier one of the same name.
-    pub(crate) fn add(&mut self, module: &str, name: &str, ty: FuncType, call: Call) {
+    pub(crate) fn add(&mut self, module: &str, name: &str, ty: FuncType, body: Body) {
         let number = self.functions.len();
-        self.functions.push(Some((format!("{module}.{name}"), HostFunction { ty, call })));
+        self.functions.push(Some((format!("{module}.{name}"), HostFunction { ty, body })));
         self.numbers.insert((module.to_owned(), name.to_owned()), number);
     }
 
@@ -236,27 +306,53 @@ impl HostFunctions {
         if missing.is_empty() { Ok(new) } else { Err(missing) }
     }
 
-    /// Calls one, with what the guest sent.
+    /// Calls one, with what the guest sent. Where it returns a future, this thread waits for it;
+    /// [`Error::Interrupted`] if the call is stopped meanwhile.
     pub(crate) fn call(
         &mut self,
         number: usize,
         caller: &mut Caller<'_>,
         args: &[Value],
+        cancel: &Cancel,
     ) -> Result<Vec<Value>, Error> {
-        let Some((name, function)) = self.functions.get_mut(number).and_then(Option::as_mut) else {
-            return Err(Error::Guest(format!("it called host function {number}, never given")));
-        };
+        let (name, function) = self.get(number)?;
         let span = tracing::trace_span!("host_function", name);
         let _entered = span.enter();
-        let failed = |source| Error::HostFunction { function: name.clone(), source };
-        let results = (function.call)(caller, args).map_err(failed)?;
-        let right = results.len() == function.ty.results.len()
-            && results.iter().zip(&function.ty.results).all(|(value, ty)| value.is_a(*ty));
-        if right {
-            Ok(results)
-        } else {
-            let source = format!("it returned {results:?}, its type is {}", function.ty);
-            Err(Error::HostFunction { function: name.clone(), source: source.into() })
+        let result = match &mut function.body {
+            Body::Now(call) => call(caller, args),
+            Body::Later(call) => {
+                cancel.block_on(call(args)).map_err(|_cancelled| Error::Interrupted)?
+            }
+        };
+        function.returned(name, result)
+    }
+
+    /// Calls one that returns a future, which whoever asks then has to await. `None`: it is another one.
+    pub(crate) fn begin(&mut self, number: usize, args: &[Value]) -> Option<Pending> {
+        match self.get(number) {
+            Ok((name, HostFunction { body: Body::Later(call), .. })) => {
+                let span = tracing::trace_span!("host_function", name);
+                let future = span.in_scope(|| call(args));
+                Some(Box::pin(future.instrument(span)))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a future has become that [`begin`](Self::begin) gave, as [`call`](Self::call) would return it.
+    pub(crate) fn finish(
+        &mut self,
+        number: usize,
+        result: Result<Vec<Value>, BoxError>,
+    ) -> Result<Vec<Value>, Error> {
+        let (name, function) = self.get(number)?;
+        function.returned(name, result)
+    }
+
+    fn get(&mut self, number: usize) -> Result<(&str, &mut HostFunction), Error> {
+        match self.functions.get_mut(number).and_then(Option::as_mut) {
+            Some((name, function)) => Ok((name, function)),
+            None => Err(Error::Guest(format!("it called host function {number}, never given"))),
         }
     }
 }

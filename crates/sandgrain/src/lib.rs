@@ -70,13 +70,14 @@ mod stats;
 mod stop;
 mod store;
 mod typed;
+mod vcpus;
 
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BoxError, Error, ImportError, Result, Trap};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use guest::fuzzing;
-pub use host_functions::{Caller, HostResult, IntoHostFunction, WithCaller};
+pub use host_functions::{Caller, HostResult, IntoAsyncFunction, IntoHostFunction, WithCaller};
 pub use limits::Limits;
 pub use module::Module;
 pub use pool::{Policy, Pool, PoolBuilder, PoolStats, Pooled};

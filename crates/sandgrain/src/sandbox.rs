@@ -1,5 +1,6 @@
 //! Sandboxes: a module, what it was granted, and the machine that it runs on.
 
+mod asynchronous;
 mod builder;
 mod check;
 mod link;
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Fault, Outcome};
 use sandgrain_abi::text::printable;
-use sandgrain_abi::types::{ExternType, FuncType};
+use sandgrain_abi::types::{ExternType, FuncType, ValType};
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -94,20 +95,9 @@ impl Sandbox {
     /// [`Error::BadCall`] if there is no such function of this type; otherwise what the call led to.
     /// The sandbox can be used again unless the error [is final](Error::is_final).
     pub fn call<P: WasmValues, R: WasmValues>(&mut self, name: &str, params: P) -> Result<R> {
-        let wanted = R::types();
-        match self.module(self.main)?.export(name) {
-            // Found before the function runs, not after.
-            Some(ExternType::Func(ty)) if ty.results != wanted => {
-                let wanted = FuncType { params: P::types(), results: wanted };
-                return Err(Error::BadCall(format!(
-                    "{name:?} has the type {ty}; it was called as {wanted}"
-                )));
-            }
-            _ => {}
-        }
+        self.check_type::<P, R>(name)?;
         let results = self.call_values(self.main, name, &params.into_values())?;
-        R::from_values(&results)
-            .ok_or_else(|| self.end(&format!("{name:?} returned {}", described(&results))))
+        self.typed(name, &results)
     }
 
     /// Calls an exported function of an instance with values known only at run time.
@@ -122,18 +112,9 @@ impl Sandbox {
     ) -> Result<Vec<Value>> {
         let span = tracing::debug_span!("call", name);
         let _entered = span.enter();
-        let results = check::call(self.module(instance)?, name, args)?;
-        let export = name.to_owned();
-        let command = Command::Call { instance: instance.0, export, args: args.to_vec() };
-        match self.execute(&command)? {
-            Outcome::Returned(values)
-                if values.len() == results.len()
-                    && values.iter().zip(&results).all(|(value, ty)| check::fits(value, *ty)) =>
-            {
-                Ok(values)
-            }
-            outcome => Err(self.unexpected(outcome)),
-        }
+        let (command, results) = self.call_command(instance, name, args)?;
+        let outcome = self.execute(&command)?;
+        self.returned(outcome, &results)
     }
 
     /// Instantiates another module in the same machine, linked against what is registered.
@@ -262,6 +243,50 @@ impl Sandbox {
         self.host.wasi.as_ref().is_some_and(Wasi::is_created)
     }
 
+    /// Finds before the function runs, not after, that it does not return this.
+    fn check_type<P: WasmValues, R: WasmValues>(&self, name: &str) -> Result<()> {
+        let wanted = R::types();
+        match self.module(self.main)?.export(name) {
+            Some(ExternType::Func(ty)) if ty.results != wanted => {
+                let wanted = FuncType { params: P::types(), results: wanted };
+                Err(Error::BadCall(format!(
+                    "{name:?} has the type {ty}; it was called as {wanted}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn typed<R: WasmValues>(&mut self, name: &str, results: &[Value]) -> Result<R> {
+        R::from_values(results)
+            .ok_or_else(|| self.end(&format!("{name:?} returned {}", described(&results))))
+    }
+
+    /// What calls a function, and the types of its results.
+    fn call_command(
+        &self,
+        instance: Instance,
+        name: &str,
+        args: &[Value],
+    ) -> Result<(Command, Vec<ValType>)> {
+        let results = check::call(self.module(instance)?, name, args)?;
+        let export = name.to_owned();
+        Ok((Command::Call { instance: instance.0, export, args: args.to_vec() }, results))
+    }
+
+    /// A call's results, if they are of these types.
+    fn returned(&mut self, outcome: Outcome, results: &[ValType]) -> Result<Vec<Value>> {
+        match outcome {
+            Outcome::Returned(values)
+                if values.len() == results.len()
+                    && values.iter().zip(results).all(|(value, ty)| check::fits(value, *ty)) =>
+            {
+                Ok(values)
+            }
+            outcome => Err(self.unexpected(outcome)),
+        }
+    }
+
     fn module(&self, instance: Instance) -> Result<&Interface> {
         self.instances
             .get(instance.0 as usize)
@@ -309,13 +334,24 @@ impl Sandbox {
 
     /// Has the machine do something, within the deadline.
     fn execute(&mut self, command: &Command) -> Result<Outcome> {
+        self.check_not_waiting()?;
+        let progress = self.drive(|machine, host| machine.execute(command, host))?;
+        self.done(progress)
+    }
+
+    fn check_not_waiting(&self) -> Result<()> {
         if self.is_waiting {
             return Err(Error::BadCall(
                 "the guest is in the middle of a run, waiting for input; try: going on with `run` first"
                     .to_owned(),
             ));
         }
-        match self.drive(|machine, host| machine.execute(command, host))? {
+        Ok(())
+    }
+
+    /// The outcome of something that does not stop in the middle.
+    fn done(&mut self, progress: Progress) -> Result<Outcome> {
+        match progress {
             Progress::Done(outcome) => Ok(outcome),
             Progress::Waiting => Err(self.end("it waits where it was not told to")),
         }
@@ -326,17 +362,29 @@ impl Sandbox {
         &mut self,
         step: impl FnOnce(&mut dyn Machine, &mut Host) -> Result<Progress>,
     ) -> Result<Progress> {
+        let pages = self.open_books()?;
+        let result = step(&mut *self.machine, &mut self.host);
+        self.close_books(pages, result)
+    }
+
+    /// Before a guest runs: from now on it can be stopped. The pages that it has to itself, if they count.
+    fn open_books(&mut self) -> Result<Option<u64>> {
         self.check_alive()?;
         self.has_called = true;
         let pages = if self.count_pages { self.machine.resident_pages()? } else { None };
         *self.machine.stats() = Stats::default();
         let started = Instant::now();
         self.host.failure = None;
+        self.host.answer = None;
         self.host.started = Some(started);
         let deadline = self.limits.deadline.and_then(|limit| started.checked_add(limit));
         self.host.cancel = self.control.begin(&self.engine.inner.watchdog, deadline);
         self.busy = true;
-        let result = step(&mut *self.machine, &mut self.host);
+        Ok(pages)
+    }
+
+    /// After it has run: what that has come to, and what it cost.
+    fn close_books(&mut self, pages: Option<u64>, result: Result<Progress>) -> Result<Progress> {
         self.busy = false;
         let stopped = self.control.end();
         self.stats = *self.machine.stats();

@@ -55,9 +55,12 @@ impl sandgrain_stop::Target for Calls {
         }
     }
 
-    fn stop(&self, cancel: &Cancel) {
-        cancel.cancel();
+    fn stop(&self) {
         self.guest.stop();
+    }
+
+    fn cancel(&self, cancel: &Cancel) {
+        cancel.cancel();
     }
 }
 
@@ -68,7 +71,8 @@ pub struct InterruptHandle(pub(crate) Weak<Control>);
 
 impl InterruptHandle {
     /// Stops the call under way, which then fails with [`Error::Interrupted`](crate::Error), also if it
-    /// waits in a WASI call. Does nothing if no call is under way.
+    /// waits in a WASI call, for an asynchronous host function or for a vCPU thread. Does nothing if no call is
+    /// under way.
     pub fn interrupt(&self) {
         if let Some(control) = self.0.upgrade() {
             control.interrupt();

@@ -16,17 +16,21 @@ pub enum Reason {
 }
 
 /// What runs calls, one after another, and can be told to stop one.
-///
-/// It is told while the control's lock is held, so it must not ask the control anything.
 pub trait Target: Send + Sync + 'static {
     /// What tells one call from the next, for what has to be stopped besides the guest.
     type Token: Clone + Send;
 
-    /// Before a call: forgets a stop that came too late for the last one.
+    /// Before a call: forgets a stop that came too late for the last one. The control's lock is held, so it
+    /// must not ask the control anything.
     fn begin(&self, deadline: Option<Instant>) -> Self::Token;
 
-    /// Stops the guest, now or as soon as it runs, and what else the call with this token does.
-    fn stop(&self, token: &Self::Token);
+    /// Stops the guest, now or as soon as it runs. The control's lock is held here too, since a guest does not
+    /// know one call from the next.
+    fn stop(&self);
+
+    /// Stops what else the call with this token does. No lock is held: it may wake whoever waits for that, and
+    /// run what they have to say.
+    fn cancel(&self, token: &Self::Token);
 }
 
 /// The stopping side of one sandbox.
@@ -91,13 +95,22 @@ impl<T: Target> Control<T> {
 
     /// Stops the call under way. Does nothing if there is none.
     pub fn interrupt(&self) {
-        self.stop(&mut lock(&self.state), Reason::Interrupted);
+        let token = self.stop(&mut lock(&self.state), Reason::Interrupted);
+        self.cancel(token);
     }
 
-    fn stop(&self, state: &mut State<T::Token>, reason: Reason) {
-        if let Some(call) = &mut state.call {
-            call.reason.get_or_insert(reason);
-            self.target.stop(&call.token);
+    /// Stops the guest; the token of the call that is to be cancelled when the lock is free.
+    #[must_use]
+    fn stop(&self, state: &mut State<T::Token>, reason: Reason) -> Option<T::Token> {
+        let call = state.call.as_mut()?;
+        call.reason.get_or_insert(reason);
+        self.target.stop();
+        Some(call.token.clone())
+    }
+
+    fn cancel(&self, token: Option<T::Token>) {
+        if let Some(token) = token {
+            self.target.cancel(&token);
         }
     }
 
@@ -105,14 +118,13 @@ impl<T: Target> Control<T> {
     pub(crate) fn check(&self, now: Instant) -> Option<Instant> {
         let mut state = lock(&self.state);
         let deadline = state.call.as_ref().and_then(|call| call.deadline);
-        let again = match deadline {
-            Some(deadline) if deadline <= now => {
-                self.stop(&mut state, Reason::Deadline);
-                None
-            }
-            later => later,
+        let (token, again) = match deadline {
+            Some(deadline) if deadline <= now => (self.stop(&mut state, Reason::Deadline), None),
+            later => (None, later),
         };
         state.watched = again;
+        drop(state);
+        self.cancel(token);
         again
     }
 }

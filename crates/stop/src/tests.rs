@@ -17,8 +17,11 @@ impl Target for Counter {
         Arc::default()
     }
 
-    fn stop(&self, token: &Self::Token) {
+    fn stop(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn cancel(&self, token: &Self::Token) {
         token.store(true, Ordering::SeqCst);
     }
 }

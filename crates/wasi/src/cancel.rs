@@ -1,6 +1,7 @@
 //! Stopping a call from another thread.
 
-use std::future::Future;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,14 @@ pub struct Cancel {
 #[derive(Debug, Default)]
 struct Shared {
     cancelled: AtomicBool,
-    waiters: Mutex<Vec<Arc<Signal>>>,
+    waiters: Mutex<Waiters>,
+}
+
+/// Who is woken when the token is cancelled.
+#[derive(Debug, Default)]
+struct Waiters {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl Cancel {
@@ -44,8 +52,10 @@ impl Cancel {
     pub fn cancel(&self) {
         // The flag goes first: a waiter that registers after the wake-ups still sees it.
         self.shared.cancelled.store(true, Ordering::SeqCst);
-        for waiter in lock(&self.shared.waiters).iter() {
-            waiter.raise();
+        // Wakers may be anybody's, and do anything: none is called, nor dropped, under the lock.
+        let wakers: Vec<Waker> = lock(&self.shared.waiters).wakers.values().cloned().collect();
+        for waker in wakers {
+            waker.wake();
         }
     }
 
@@ -67,52 +77,87 @@ impl Cancel {
 
     /// Sleeps until `end`, or for ever if there is none.
     pub(crate) fn sleep_until(&self, end: Option<Instant>) -> Result<(), Error> {
-        let waiter = self.register();
+        let signal = Arc::new(Signal::default());
+        let _waiter = self.register(Waker::from(Arc::clone(&signal)));
         loop {
             self.check()?;
             if end.is_some_and(|end| Instant::now() >= end) {
                 return Ok(());
             }
-            waiter.signal.wait(earliest(end, self.deadline));
+            signal.wait(earliest(end, self.deadline));
         }
     }
 
     /// Runs a future on this thread until it is done or the token is cancelled.
     ///
     /// This does not enter a tokio runtime, so the caller may be in one.
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] if the token was cancelled first.
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         let mut future = pin!(future);
         // Nearly all calls are done at once and need no waiter.
         if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return Ok(value);
         }
-        let waiter = self.register();
-        let waker = Waker::from(Arc::clone(&waiter.signal));
+        let signal = Arc::new(Signal::default());
+        let waker = Waker::from(Arc::clone(&signal));
+        let _waiter = self.register(waker.clone());
         let mut context = Context::from_waker(&waker);
         loop {
             self.check()?;
             if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
                 return Ok(value);
             }
-            waiter.signal.wait(self.deadline);
+            signal.wait(self.deadline);
         }
     }
 
-    fn register(&self) -> Waiter<'_> {
-        let signal = Arc::new(Signal::default());
-        lock(&self.shared.waiters).push(Arc::clone(&signal));
-        Waiter { cancel: self, signal }
+    /// Awaits a future, on any executor, until it is done or the token is cancelled.
+    ///
+    /// A deadline has nothing here to wake it: somebody has to cancel the token when it passes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] if the token was cancelled first.
+    pub async fn wait_for<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        let mut future = pin!(future);
+        let mut waiter: Option<Waiter<'_>> = None;
+        poll_fn(|context| {
+            // Registered before the look at the token: no cancelling is missed.
+            if !waiter.as_ref().is_some_and(|waiter| waiter.waker.will_wake(context.waker())) {
+                waiter = Some(self.register(context.waker().clone()));
+            }
+            match self.check() {
+                Ok(()) => future.as_mut().poll(context).map(Ok),
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    fn register(&self, waker: Waker) -> Waiter<'_> {
+        let mut waiters = lock(&self.shared.waiters);
+        let number = waiters.next;
+        waiters.next += 1;
+        waiters.wakers.insert(number, waker.clone());
+        Waiter { cancel: self, number, waker }
     }
 }
 
+/// A place among the waiters.
 struct Waiter<'a> {
     cancel: &'a Cancel,
-    signal: Arc<Signal>,
+    number: u64,
+    waker: Waker,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        lock(&self.cancel.shared.waiters).retain(|other| !Arc::ptr_eq(other, &self.signal));
+        let waker = lock(&self.cancel.shared.waiters).wakers.remove(&self.number);
+        // Not under the lock, which the statement before has given up.
+        drop(waker);
     }
 }
 

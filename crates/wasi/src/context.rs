@@ -1,6 +1,7 @@
 //! The WASI of one sandbox.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime_wasi::WasiCtxBuilder;
@@ -9,7 +10,7 @@ use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
-use crate::{Cancel, Error, Function, Stream, Streams, WasiConfig, open, runtime};
+use crate::{Cancel, Error, Function, Stream, Streams, WasiConfig, open, runtime, sleep};
 
 /// How many bytes of guest memory one call may make the host copy; wasmtime's own limit.
 const FUEL_BYTES: usize = 128 << 20;
@@ -125,11 +126,7 @@ impl Wasi {
         if let Some(reply) = answer(function, args, memory) {
             return reply;
         }
-        if self.context.is_none() {
-            self.context =
-                Some(build(&self.config, &self.streams, !self.config.cancellable_files)?);
-            self.open_files = self.initial_descriptors();
-        }
+        self.create()?;
         let Some(context) = &mut self.context else { unreachable!("built above") };
         // The library's file threads come from the runtime that is current, else from one more of
         // its own. Without them there is no need to pay for one.
@@ -158,6 +155,45 @@ impl Wasi {
             }
             Err(error) => Err(Self::failure(error)),
         }
+    }
+
+    /// The time for which a call would do nothing but sleep, if that is all that it is. Whoever has something
+    /// better to do than to wait for [`call`](Self::call) [sleeps](crate::sleep) that long instead, and then
+    /// [wakes](Self::wake) the guest.
+    pub fn sleeps_for(
+        &mut self,
+        function: Function,
+        args: &[u64],
+        memory: &mut [u8],
+    ) -> Option<Duration> {
+        if function.name() != "poll_oneoff" {
+            return None;
+        }
+        // What cannot be given is left to `call`, which reports it.
+        self.create().ok()?;
+        sleep::sleeps_for(args, memory)
+    }
+
+    /// Answers a call that [only sleeps](Self::sleeps_for), when the time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Trap`] for a pointer outside of memory, and for a call that is another.
+    pub fn wake(args: &[u64], memory: &mut [u8]) -> Result<Reply, Error> {
+        match sleep::woken(args, memory) {
+            Some(returned) => returned.map(Reply::Value).map_err(Self::failure),
+            None => Err(Error::Trap("a call that does not sleep was woken".to_owned())),
+        }
+    }
+
+    /// Builds the context, if no call has been made before.
+    fn create(&mut self) -> Result<(), Error> {
+        if self.context.is_none() {
+            self.context =
+                Some(build(&self.config, &self.streams, !self.config.cancellable_files)?);
+            self.open_files = self.initial_descriptors();
+        }
+        Ok(())
     }
 
     /// What the guest wrote, also while a call runs.

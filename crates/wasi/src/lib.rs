@@ -13,6 +13,9 @@
 //! the file system and not by the token, unless [`WasiConfig::cancellable_files`] asks for the
 //! slower way.
 //!
+//! A call is answered on the thread that makes it, which waits where the call does. Only the usual sleep,
+//! `poll_oneoff` with one relative timer, can be waited for without a thread ([`Wasi::sleeps_for`]).
+//!
 //! ```
 //! use sandgrain_wasi::{Cancel, Output, Reply, Wasi, WasiConfig};
 //!
@@ -47,6 +50,7 @@ pub use error::{Error, Stream};
 pub use functions::{Function, ValueType};
 pub use input::{Input, PipeReader};
 pub use output::{Output, PipeWriter, Streams};
+pub use sleep::sleep;
 
 /// The module name under which a guest imports these functions.
 pub const MODULE: &str = "wasi_snapshot_preview1";

@@ -1,5 +1,6 @@
 //! `poll_oneoff`: the one function that waits for time.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use wasmtime_wasi::p1::types::{
@@ -35,6 +36,32 @@ pub(crate) fn poll_oneoff(
     let handle = runtime::handle()?;
     let _entered = handle.enter();
     cancel.block_on(p1::poll_oneoff(context, memory, subscriptions, events, count, nevents))
+}
+
+/// Waits on any executor: the time is this crate's own runtime's.
+///
+/// # Errors
+///
+/// [`Error::Host`] if that cannot be started.
+pub fn sleep(duration: Duration) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
+    let handle = runtime::handle()?;
+    let _entered = handle.enter();
+    Ok(tokio::time::sleep(duration))
+}
+
+/// The time that a call of `poll_oneoff` waits for, if it does nothing else.
+pub(crate) fn sleeps_for(args: &[u64], memory: &mut [u8]) -> Option<Duration> {
+    let &[subscriptions, _, 1, _] = args else { return None };
+    let memory = GuestMemory::Unshared(memory);
+    Some(relative_timer(&memory, subscriptions as u32 as i32)?.1)
+}
+
+/// What such a call returns when the time is over.
+pub(crate) fn woken(args: &[u64], memory: &mut [u8]) -> Option<Returned> {
+    let &[subscriptions, events, 1, nevents] = args else { return None };
+    let mut memory = GuestMemory::Unshared(memory);
+    let (userdata, _) = relative_timer(&memory, subscriptions as u32 as i32)?;
+    Some(answer(&mut memory, userdata, events as u32 as i32, nevents as u32 as i32))
 }
 
 fn relative_timer(memory: &GuestMemory<'_>, subscription: i32) -> Option<(u64, Duration)> {

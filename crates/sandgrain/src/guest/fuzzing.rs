@@ -4,7 +4,7 @@ use super::{Guest, Stop};
 use crate::engine::Virtual;
 use crate::error::{Error, Trap};
 use crate::host::Host;
-use crate::host_functions::{Caller, HostFunctions, IntoHostFunction};
+use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::machine::base;
@@ -114,7 +114,7 @@ impl Dispatcher {
                 F::func_type()
             }
             let ty = ty(&function);
-            functions.add("host", name, ty, function.into_call());
+            functions.add("host", name, ty, Body::Now(function.into_call()));
         }
         let mut functions = HostFunctions::default();
         add(&mut functions, "fill", |caller: &mut Caller<'_>, address: u32, len: u32| {

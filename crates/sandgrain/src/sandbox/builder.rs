@@ -5,7 +5,7 @@ use crate::engine::{Engine, Platform};
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::host::{Host, WASI};
-use crate::host_functions::{HostFunctions, IntoHostFunction};
+use crate::host_functions::{Body, HostFunctions, IntoAsyncFunction, IntoHostFunction};
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::module::Module;
@@ -84,7 +84,22 @@ impl SandboxBuilder {
         function: impl IntoHostFunction<M>,
     ) -> Self {
         let (ty, call) = (ty_of(&function), function.into_call());
-        self.functions.add(module, name, ty, call);
+        self.functions.add(module, name, ty, Body::Now(call));
+        self
+    }
+
+    /// Defines a host function that takes its time: a closure over integers and floats that returns a future.
+    /// In [`Sandbox::call_async`] no thread waits for that: the future is polled where the call is. In
+    /// [`Sandbox::call`], and without a VM, it is polled by the thread that runs the guest, which waits for it.
+    /// A call that is stopped drops it.
+    #[must_use]
+    pub fn async_function<M, F: IntoAsyncFunction<M>>(
+        mut self,
+        module: &str,
+        name: &str,
+        function: F,
+    ) -> Self {
+        self.functions.add(module, name, F::func_type(), Body::Later(function.into_call()));
         self
     }
 

@@ -3,8 +3,10 @@
 use super::{Sandbox, check};
 use crate::error::{Error, Result};
 use crate::machine::Progress;
+use crate::vcpus::Step;
 use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_abi::types::{ExternType, FuncType};
+use tracing::Instrument;
 
 /// What a WASI command begins with.
 const START: &str = "_start";
@@ -20,6 +22,27 @@ impl Sandbox {
             Some(code) => Ok(code),
             None => Err(self.end("it waits where it was not told to")),
         }
+    }
+
+    /// As [`run`](Self::run), awaited as [`call_async`](Self::call_async) is.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_async(&mut self) -> Result<i32> {
+        let span = tracing::debug_span!("call", name = START);
+        async {
+            let step = match self.run_command()? {
+                Some(command) => Step::Execute(command),
+                None => Step::Resume,
+            };
+            let result = self.drive_async(step).await;
+            match self.run_ended(result)? {
+                Some(code) => Ok(code),
+                None => Err(self.end("it waits where it was not told to")),
+            }
+        }
+        .instrument(span)
+        .await
     }
 
     /// Runs a WASI command up to its first read from the standard input; `None` if it came there. Then a
@@ -51,23 +74,32 @@ impl Sandbox {
     fn start_or_go_on(&mut self, stop_at_input: bool) -> Result<Option<i32>> {
         let span = tracing::debug_span!("call", name = START, stop_at_input);
         let _entered = span.enter();
+        let command = self.run_command()?;
+        self.host.stop_at_input = stop_at_input;
+        let result = self.drive(|machine, host| match &command {
+            Some(command) => machine.execute(command, host),
+            None => machine.resume(host),
+        });
+        self.host.stop_at_input = false;
+        self.run_ended(result)
+    }
+
+    /// What begins a run; `None` if it only has to go on.
+    fn run_command(&mut self) -> Result<Option<Command>> {
         self.check_alive()?;
-        let command = match self.module(self.main)?.export(START) {
-            Some(ExternType::Func(ty)) if *ty == FuncType::default() => {
-                let (instance, export) = (self.main.0, START.to_owned());
-                Command::Call { instance, export, args: Vec::new() }
-            }
+        match self.module(self.main)?.export(START) {
+            Some(ExternType::Func(ty)) if *ty == FuncType::default() => {}
             other => {
                 return Err(check::no_export(self.module(self.main)?, START, other, "function"));
             }
-        };
+        }
+        let (instance, export) = (self.main.0, START.to_owned());
         let goes_on = std::mem::take(&mut self.is_waiting);
-        self.host.stop_at_input = stop_at_input;
-        let result = self.drive(|machine, host| match goes_on {
-            true => machine.resume(host),
-            false => machine.execute(&command, host),
-        });
-        self.host.stop_at_input = false;
+        Ok((!goes_on).then_some(Command::Call { instance, export, args: Vec::new() }))
+    }
+
+    /// The exit code of a run; `None` if it waits for input.
+    fn run_ended(&mut self, result: Result<Progress>) -> Result<Option<i32>> {
         match result {
             Ok(Progress::Waiting) => Ok(None),
             Ok(Progress::Done(Outcome::Returned(values))) if values.is_empty() => Ok(Some(0)),

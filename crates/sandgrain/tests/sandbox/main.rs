@@ -3,6 +3,7 @@
 //! One binary, since linking the compiler takes long.
 
 mod artifacts;
+mod asynchronous;
 mod bad_modules;
 mod calls;
 mod filesystem;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guest::{MAX_REQUEST, base};
-use crate::host_functions::{Caller, HostFunctions, IntoHostFunction};
+use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
 use sandgrain_abi::Encode;
 use sandgrain_abi::layout::mailbox;
 use sandgrain_abi::message::{HostReply, Request};
@@ -101,7 +101,7 @@ pub(super) fn host() -> (Host, Arc<Mutex<Vec<usize>>>) {
         F::func_type()
     }
     let ty = ty(&function);
-    functions.add("host", "size", ty, function.into_call());
+    functions.add("host", "size", ty, Body::Now(function.into_call()));
     (Host { functions, ..Host::default() }, sizes)
 }
 
