@@ -20,6 +20,7 @@ pub fn run() -> Result<u8, Error> {
     let beside: PathBuf = std::env::current_exe()?.with_file_name(program);
     svm::run(&svm::Arguments {
         timeout: 180,
+        tries: 2,
         memory: "3G".to_owned(),
         environment: vec!["SANDGRAIN_TEST_AVAILABLE_TSS=1".to_owned()],
         console: false,
