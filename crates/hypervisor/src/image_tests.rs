@@ -85,7 +85,7 @@ fn the_smallest_gaps_are_filled_first() {
     assert_eq!(joined(before.clone(), 3), ranges(&[(0, 3), (10, 14), (50, 51)]));
     assert_eq!(joined(before.clone(), 2), ranges(&[(0, 14), (50, 51)]));
     assert_eq!(joined(before, 1), ranges(&[(0, 51)]));
-    assert_eq!(joined(Vec::new(), 1), []);
+    assert_eq!(joined(Vec::new(), 1), ranges(&[]));
 }
 
 #[test]
