@@ -110,6 +110,16 @@ mod tests {
     use super::*;
     use sandgrain_bench::Machine;
 
+    pub(in crate::bench) fn machine() -> Machine {
+        Machine {
+            kernel: "6.1".to_owned(),
+            cpu: "A CPU".to_owned(),
+            cpus: 2,
+            hypervisor: "Kvm".to_owned(),
+            sandgrain: "0.1.0",
+        }
+    }
+
     fn row(name: &'static str, goal: Goal, ratio: Option<f64>, met: Option<bool>) -> Row {
         let ratio_of_medians = ratio;
         let (min, median, p99) = (20.0, 25.04, 40.0);
@@ -118,13 +128,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_the_figures_and_whether_the_target_is_met() {
-        let machine = Machine {
-            kernel: "6.1".to_owned(),
-            cpu: "A CPU".to_owned(),
-            cpus: 2,
-            hypervisor: "Kvm".to_owned(),
-            sandgrain: "0.1.0",
-        };
+        let machine = machine();
         let rows = vec![
             row("a floor", Goal::Floor, None, None),
             row("a call", Goal::AtMost(1.3), Some(1.4), Some(false)),

@@ -203,8 +203,8 @@ fn parked(rows: &[ParkedMemory]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::tests::machine;
     use clap::{Args, Command, FromArgMatches};
-    use sandgrain_bench::Machine;
     use sandgrain_bench::start::{Floor, LeftOut, Memory, Target};
 
     fn arguments(arguments: &[&str]) -> Result<Arguments, clap::Error> {
@@ -262,13 +262,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_figures_targets_misses_and_what_is_left_out() {
-        let machine = Machine {
-            kernel: "6.1".to_owned(),
-            cpu: "A CPU".to_owned(),
-            cpus: 2,
-            hypervisor: "Kvm".to_owned(),
-            sandgrain: "0.1.0",
-        };
+        let machine = machine();
         let parked = Row {
             misses: 3,
             floor: Some(Floor::RoundTrip),

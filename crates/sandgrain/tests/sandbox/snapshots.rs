@@ -1,22 +1,10 @@
 //! Snapshots: sandboxes that go on where another one was.
 
-use crate::support::{limited, module, name_of, reference, sandbox, trap_of, vm};
+use crate::support::{COUNTER, limited, module, name_of, reference, sandbox, trap_of, vm};
 use sandgrain::wasi::{Access, Output, WasiConfig};
 use sandgrain::{Error, Limits, Sandbox, Snapshot, TrapCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Counts in a global, in memory, and in memory that it has grown.
-const COUNTER: &str = r#"(module (memory (export "memory") 1)
-    (global $n (export "n") (mut i32) (i32.const 0))
-    (func (export "add") (param i32) (result i32)
-        (global.set $n (i32.add (global.get $n) (local.get 0)))
-        (i32.store (i32.const 40000) (global.get $n))
-        (i32.load (i32.const 40000)))
-    (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
-    (func (export "peek") (param i32) (result i32) (i32.load (local.get 0)))
-    (func (export "poke") (param i32 i32) (i32.store (local.get 0) (local.get 1)))
-    (func (export "trap") unreachable))"#;
 
 #[track_caller]
 fn build(snapshot: &Snapshot) -> Sandbox {

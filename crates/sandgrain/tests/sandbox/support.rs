@@ -52,6 +52,18 @@ pub fn works(engine: &Engine) {
     assert_eq!(sandbox.call::<_, u32>("answer", ()).expect("a call after all that"), 42);
 }
 
+/// Counts in a global, in memory, and in memory that it has grown.
+pub const COUNTER: &str = r#"(module (memory (export "memory") 1)
+    (global $n (export "n") (mut i32) (i32.const 0))
+    (func (export "add") (param i32) (result i32)
+        (global.set $n (i32.add (global.get $n) (local.get 0)))
+        (i32.store (i32.const 40000) (global.get $n))
+        (i32.load (i32.const 40000)))
+    (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
+    (func (export "peek") (param i32) (result i32) (i32.load (local.get 0)))
+    (func (export "poke") (param i32 i32) (i32.store (local.get 0) (local.get 1)))
+    (func (export "trap") unreachable))"#;
+
 #[track_caller]
 pub fn module(engine: &Engine, wat: &str) -> Module {
     Module::new(engine, wat.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{wat}"))
