@@ -87,6 +87,18 @@ pub enum Error {
         limit: u64,
     },
 
+    /// A process cannot be confined as it should. Do not give it anything to do: what has been done to it so far
+    /// is not enough.
+    #[error("cannot confine a process: {what}: {source}; try: {hint}")]
+    NotConfined {
+        /// What could not be done.
+        what: &'static str,
+        /// How to make it possible.
+        hint: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+
     /// The host's system failed in a way that this crate does not expect. Report it.
     #[error("{call} failed: {source}")]
     Host {

@@ -56,8 +56,6 @@ mod state;
 #[cfg(target_os = "linux")]
 use linux as platform;
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use crate::kvm::{open, probe};
 pub use crate::{
     error::Error,
     features::CpuFeatures,
@@ -68,6 +66,11 @@ pub use crate::{
     registers::*,
     report::{Check, Importance, Outcome, Report},
     state::VcpuState,
+};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use crate::{
+    kvm::{open, probe},
+    linux::confine::{Confinement, inherit_nothing},
 };
 
 /// Bytes of a page, of the host and of the guest.

@@ -1,5 +1,7 @@
 //! Memory the Linux way.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod confine;
 mod mapping;
 mod pagemap;
 mod sealed_file;

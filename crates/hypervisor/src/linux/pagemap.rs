@@ -41,7 +41,7 @@ pub(crate) fn pages(block: &[u8], which: Pages) -> Result<Vec<Range<usize>>, Err
 }
 
 /// The file that tells; opened once.
-fn pagemap() -> Result<&'static File, Error> {
+pub(super) fn pagemap() -> Result<&'static File, Error> {
     static PAGEMAP: OnceLock<File> = OnceLock::new();
     if let Some(file) = PAGEMAP.get() {
         return Ok(file);
@@ -79,7 +79,7 @@ struct PageRegion {
 }
 
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
-const PAGEMAP_SCAN: libc::c_ulong =
+pub(super) const PAGEMAP_SCAN: libc::c_ulong =
     3 << 30 | (size_of::<PmScanArg>() as u64) << 16 | 0x66 << 8 | 16;
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
