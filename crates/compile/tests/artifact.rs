@@ -1,8 +1,6 @@
 //! Artifacts: round trips, and every reason to refuse one.
 
-mod common;
-
-use common::{SMALL, compiler, compiler_for, names};
+use crate::support::{SMALL, compiler, compiler_for, names};
 use sandgrain_compile::{Artifact, ENGINE_VERSION, Error, FORMAT_VERSION, Refusal, engine_config};
 use wasmtime::{Engine, Instance, Module, Store};
 

@@ -1,8 +1,6 @@
 //! The cache when everything works, and when many use it.
 
-mod common;
-
-use common::{SMALL, TempDir, compiler, compiler_for};
+use crate::support::{SMALL, TempDir, compiler, compiler_for};
 use sandgrain_compile::{Cache, CacheOutcome, Error};
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -29,7 +27,7 @@ fn child() {
 
 fn child_command(dir: &std::path::Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("test program"));
-    command.args(["--exact", "child"]).env(CHILD, dir).stdout(Stdio::null());
+    command.args(["--exact", "cache::child"]).env(CHILD, dir).stdout(Stdio::null());
     command
 }
 

@@ -1,9 +1,7 @@
 //! The cache when something is wrong with it.
 #![cfg(unix)]
 
-mod common;
-
-use common::{SMALL, TempDir, compiler};
+use crate::support::{SMALL, TempDir, compiler};
 use sandgrain_compile::{Cache, CacheOutcome, Error};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

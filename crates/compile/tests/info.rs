@@ -1,8 +1,6 @@
 //! What the host learns of a module without running it.
 
-mod common;
-
-use common::compiler;
+use crate::support::compiler;
 use sandgrain_abi::types::{Export, Import, ModuleInfo};
 use sandgrain_abi::{ExternType, FuncType, GlobalType, HeapType, MemoryType, TableType, ValType};
 

@@ -1,8 +1,6 @@
 //! What is accepted as a module, and what is said about everything else.
 
-mod common;
-
-use common::{SMALL, compiler};
+use crate::support::{SMALL, compiler};
 use sandgrain_compile::{Error, Kind, identify};
 
 /// A valid module's binary format, with a type, function, memory, export, code and data section.

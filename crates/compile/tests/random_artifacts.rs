@@ -1,8 +1,6 @@
 //! Artifacts with random changes: they are refused, or they are what they were.
 
-mod common;
-
-use common::{SMALL, compiler};
+use crate::support::{SMALL, compiler};
 use proptest::prelude::*;
 use sandgrain_compile::{Artifact, Compiler, Error};
 use std::sync::LazyLock;

@@ -1,13 +1,13 @@
 //! What calls cost: `cargo bench -p sandgrain-wasi` prints the best of five rounds of each.
 #![allow(clippy::print_stderr, reason = "printing is its purpose")]
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[path = "../tests/support/guest.rs"]
+mod guest;
 
 use std::time::Instant;
 
 use bytes::Bytes;
-use common::*;
+use guest::*;
 use sandgrain_wasi::{Access, Input, Output, Wasi, WasiConfig};
 
 fn measure(what: &str, rounds: u32, mut call: impl FnMut()) {

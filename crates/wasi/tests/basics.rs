@@ -1,10 +1,8 @@
 //! Arguments, environment, clocks, randomness, exits and the checks of a configuration.
 
-mod common;
-
 use std::time::{Duration, SystemTime};
 
-use common::{BADF, Guest, INVAL, NOTSOCK, OUT, SUCCESS};
+use crate::support::{BADF, Guest, INVAL, NOTSOCK, OUT, READ, SUCCESS};
 use sandgrain_wasi::{Access, Cancel, Error, Function, Reply, WasiConfig};
 
 #[test]
@@ -102,7 +100,7 @@ fn sockets_are_never_there() {
 fn nothing_is_granted_by_default() {
     let mut guest = Guest::new(WasiConfig::new());
     assert_eq!(guest.call("fd_prestat_get", &[3, 0]), BADF);
-    assert_eq!(guest.open(3, "x", 0, common::READ), Err(BADF));
+    assert_eq!(guest.open(3, "x", 0, READ), Err(BADF));
     assert_eq!(guest.read(0, 10), Ok(Vec::new()));
     assert_eq!(guest.write(1, b"gone"), Ok(4));
     assert!(guest.wasi.stdout().is_empty());

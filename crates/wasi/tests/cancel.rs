@@ -1,13 +1,11 @@
 //! Every call that waits can be stopped from another thread, and the sandbox lives on.
 
-mod common;
-
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::support::*;
 use sandgrain_wasi::{Access, Cancel, Error, Input, Output, Reply, WasiConfig};
 
 /// The bound. It is generous for the sake of a busy machine; a stop takes microseconds.

@@ -1,11 +1,9 @@
 //! Files and directories, and the walls around them.
 
-mod common;
-
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use common::*;
+use crate::support::*;
 use sandgrain_wasi::{Access, Reply, WasiConfig};
 use tempfile::TempDir;
 

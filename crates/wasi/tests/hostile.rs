@@ -1,10 +1,8 @@
 //! No call of a hostile guest brings the host down.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{DATA, Guest, OUT, PATH};
+use crate::support::{DATA, Guest, OUT, PATH};
 use proptest::prelude::*;
 use sandgrain_wasi::{Access, Cancel, Error, Function, Input, Output, Wasi, WasiConfig};
 

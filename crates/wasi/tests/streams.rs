@@ -1,13 +1,11 @@
 //! Standard streams: captured, limited, piped and inherited.
 
-mod common;
-
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
+use crate::support::*;
 use bytes::Bytes;
-use common::*;
 use sandgrain_wasi::{Error, Input, Output, Reply, Stream, Wasi, WasiConfig};
 
 #[test]

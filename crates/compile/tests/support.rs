@@ -1,5 +1,4 @@
 //! What several test files need.
-#![allow(dead_code)]
 
 use sandgrain_compile::{Compiler, Settings};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
-//! A guest in plain host memory.
-#![allow(dead_code, reason = "each test uses a part of it")]
+//! What several test files need.
 
-use sandgrain_wasi::{Cancel, Error, Reply, Wasi, WasiConfig};
+mod guest;
 
-pub const SUCCESS: i32 = 0;
-pub const ACCES: i32 = 2;
+use sandgrain_wasi::{Error, Reply};
+
+pub use guest::*;
+
 pub const BADF: i32 = 8;
 pub const EXIST: i32 = 20;
 pub const INVAL: i32 = 28;
@@ -21,48 +22,11 @@ pub const O_CREAT: u64 = 1;
 pub const O_DIRECTORY: u64 = 2;
 pub const O_EXCL: u64 = 4;
 pub const O_TRUNC: u64 = 8;
-pub const READ: u64 = 1 << 1;
-pub const WRITE: u64 = 1 << 6;
 
-/// Where the helpers put results, paths, buffer lists and data.
-pub const OUT: usize = 0;
-pub const PATH: usize = 512;
+/// Where the helpers put a second path.
 pub const PATH2: usize = 1024;
-pub const IOVS: usize = 2048;
-pub const DATA: usize = 4096;
-
-pub struct Guest {
-    pub wasi: Wasi,
-    pub memory: Vec<u8>,
-    pub cancel: Cancel,
-}
 
 impl Guest {
-    pub fn new(config: WasiConfig) -> Self {
-        Self { wasi: Wasi::new(config), memory: vec![0; 1 << 16], cancel: Cancel::new() }
-    }
-
-    pub fn try_call(&mut self, name: &str, args: &[u64]) -> Result<Reply, Error> {
-        let function = Wasi::lookup(name).unwrap_or_else(|| panic!("no function {name}"));
-        self.wasi.call(function, args, &mut self.memory, &self.cancel)
-    }
-
-    pub fn call(&mut self, name: &str, args: &[u64]) -> i32 {
-        match self.try_call(name, args) {
-            Ok(Reply::Value(errno)) => errno,
-            other => panic!("{name}{args:?}: {other:?}"),
-        }
-    }
-
-    pub fn put(&mut self, at: usize, bytes: &[u8]) -> u64 {
-        self.memory[at..at + bytes.len()].copy_from_slice(bytes);
-        bytes.len() as u64
-    }
-
-    pub fn u32(&self, at: usize) -> u32 {
-        u32::from_le_bytes(self.memory[at..at + 4].try_into().unwrap())
-    }
-
     pub fn u64(&self, at: usize) -> u64 {
         u64::from_le_bytes(self.memory[at..at + 8].try_into().unwrap())
     }
@@ -101,27 +65,10 @@ impl Guest {
         }
     }
 
-    pub fn open(&mut self, dir: u32, path: &str, oflags: u64, rights: u64) -> Result<u32, i32> {
-        let length = self.put(PATH, path.as_bytes());
-        let args = [dir.into(), 1, PATH as u64, length, oflags, rights, rights, 0, OUT as u64];
-        match self.call("path_open", &args) {
-            SUCCESS => Ok(self.u32(OUT)),
-            errno => Err(errno),
-        }
-    }
-
     /// Calls a function that takes a directory and a path.
     pub fn path(&mut self, name: &str, dir: u32, path: &str) -> i32 {
         let length = self.put(PATH, path.as_bytes());
         self.call(name, &[dir.into(), PATH as u64, length])
-    }
-
-    /// Subscribes to one clock, and returns the arguments of `poll_oneoff`.
-    pub fn clock(&mut self, at: usize, nanoseconds: u64) {
-        self.put(at, &[0; 48]);
-        self.put(at, &7_u64.to_le_bytes());
-        self.put(at + 16, &1_u32.to_le_bytes());
-        self.put(at + 24, &nanoseconds.to_le_bytes());
     }
 
     /// Subscribes to reading a descriptor.

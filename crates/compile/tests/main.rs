@@ -1,0 +1,11 @@
+//! Compiling, artifacts and the cache, as users of the crate see them.
+//!
+//! One binary, since linking the compiler takes long.
+
+mod artifact;
+mod cache;
+mod cache_trust;
+mod info;
+mod inputs;
+mod random_artifacts;
+mod support;

@@ -1,0 +1,11 @@
+//! WASI as a guest sees it, and as whoever runs one does.
+//!
+//! One binary, since linking wasmtime takes long.
+
+mod basics;
+mod cancel;
+mod files;
+mod functions;
+mod hostile;
+mod streams;
+mod support;
