@@ -10,13 +10,21 @@ use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
-use crate::{Cancel, Error, Function, Stream, Streams, WasiConfig, open, runtime, sleep};
+use crate::{
+    Cancel, Error, Function, ListSizes, Stream, Streams, WasiConfig, open, runtime, sleep,
+};
 
 /// How many bytes of guest memory one call may make the host copy; wasmtime's own limit.
 const FUEL_BYTES: usize = 128 << 20;
 
 /// The same for `poll_oneoff`, which makes much work of each byte: some ten thousand events.
 const POLL_FUEL_BYTES: usize = 1 << 20;
+
+/// How many bytes of guest memory one call of this function may make the host copy. For a structure
+/// the library counts the size that it has on the host.
+pub(crate) fn fuel(function: Function) -> usize {
+    if function.name() == "poll_oneoff" { POLL_FUEL_BYTES } else { FUEL_BYTES }
+}
 
 /// How a call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +42,7 @@ pub struct Wasi {
     config: WasiConfig,
     streams: Streams,
     context: Option<WasiP1Ctx>,
+    sizes: ListSizes,
     open_files: u32,
     /// Whether descriptors that were there from the start have been closed or replaced.
     moved_descriptors: bool,
@@ -60,6 +69,7 @@ impl Wasi {
             config,
             streams,
             context: None,
+            sizes: ListSizes::default(),
             open_files: 0,
             moved_descriptors: false,
             gave_randomness: false,
@@ -100,8 +110,8 @@ impl Wasi {
     /// Answers one call of the guest.
     ///
     /// `args` are the raw arguments, one slot each; an `i32` takes the low half of its slot.
-    /// `memory` is the guest's linear memory, of any length. It must start at a multiple of 8
-    /// bytes, as linear memories do.
+    /// `memory` is the guest's linear memory, of any length, or a window of it ([`Reach`](crate::Reach)). It must
+    /// start at a multiple of 8 bytes, as linear memories do.
     ///
     /// # Errors
     ///
@@ -132,7 +142,7 @@ impl Wasi {
         // its own. Without them there is no need to pay for one.
         let handle = self.config.cancellable_files.then(runtime::handle).transpose()?;
         let _entered = handle.as_ref().map(|handle| handle.enter());
-        context.set_hostcall_fuel(FUEL_BYTES);
+        context.set_hostcall_fuel(fuel(function));
         match function.name() {
             "path_open" if self.open_files >= self.config.max_open_files => {
                 return Ok(Reply::Value(Errno::Mfile as i32));
@@ -141,9 +151,8 @@ impl Wasi {
                 if let Some(errno) = open::refuse(context, args, memory, cancel)? {
                     return Ok(Reply::Value(errno as i32));
                 }
-                context.set_hostcall_fuel(FUEL_BYTES);
+                context.set_hostcall_fuel(fuel(function));
             }
-            "poll_oneoff" => context.set_hostcall_fuel(POLL_FUEL_BYTES),
             _ => {}
         }
         let mut memory = GuestMemory::Unshared(memory);
@@ -186,11 +195,22 @@ impl Wasi {
         }
     }
 
+    /// How much memory the guest's own lists take, for [`Function::reach`].
+    pub fn list_sizes(&mut self) -> ListSizes {
+        // What cannot be given is left to `call`, which reports it.
+        let _ = self.create();
+        self.sizes
+    }
+
     /// Builds the context, if no call has been made before.
     fn create(&mut self) -> Result<(), Error> {
         if self.context.is_none() {
-            self.context =
-                Some(build(&self.config, &self.streams, !self.config.cancellable_files)?);
+            // Looked at once: the environment of the host may change at any time.
+            let environment = self.config.environment();
+            let context = build(&self.config, &environment, &self.streams)?;
+            self.context = Some(context);
+            let names = self.config.directory_names();
+            self.sizes = ListSizes::new(&self.config.args, &environment, names);
             self.open_files = self.initial_descriptors();
         }
         Ok(())
@@ -258,6 +278,13 @@ fn answer(function: Function, args: &[u64], memory: &[u8]) -> Option<Result<Repl
     {
         return Some(Ok(Reply::Exit(code as u32 as i32)));
     }
+    // For all other paths the library does this itself.
+    if function.name() == "path_unlink_file"
+        && let &[_, _, length] = args
+        && length as u32 as usize > FUEL_BYTES
+    {
+        return Some(Ok(Reply::Value(Errno::Nomem as i32)));
+    }
     if function.name() == "random_get"
         && let &[start, length] = args
         && u64::from(start as u32) + u64::from(length as u32) > memory.len() as u64
@@ -272,12 +299,16 @@ fn answer(function: Function, args: &[u64], memory: &[u8]) -> Option<Result<Repl
     None
 }
 
-fn build(config: &WasiConfig, streams: &Streams, blocking: bool) -> Result<WasiP1Ctx, Error> {
+fn build(
+    config: &WasiConfig,
+    environment: &[(String, String)],
+    streams: &Streams,
+) -> Result<WasiP1Ctx, Error> {
     config.check()?;
     let mut builder = WasiCtxBuilder::new();
     // The directories take this setting when they are opened, so it goes first.
-    builder.allow_blocking_current_thread(blocking);
-    builder.args(&config.args).envs(&config.environment());
+    builder.allow_blocking_current_thread(!config.cancellable_files);
+    builder.args(&config.args).envs(environment);
     config.stdin.install(&mut builder);
     builder.stdout(streams.sink(Stream::Stdout).clone());
     builder.stderr(streams.sink(Stream::Stderr).clone());

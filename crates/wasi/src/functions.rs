@@ -1,10 +1,14 @@
 //! The functions of preview 1: one line each, from which names, types and dispatch are made.
 
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::{Fd, Fdstat, Filesize, Filestat, Prestat, Size, Timestamp};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as p1;
-use wiggle::GuestMemory;
+use wiggle::{GuestMemory, GuestType as _};
 
-use crate::{Cancel, Error, sleep};
+use crate::reach::Part::{
+    self, Buffer, Events, List, Name, Out, ReadInto, Subscriptions, Text, Used, WriteFrom,
+};
+use crate::{Cancel, Error, ListSizes, sleep};
 
 /// The type of an argument or a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +36,7 @@ type Call = for<'m> fn(
 struct Entry {
     name: &'static str,
     params: &'static [ValueType],
+    parts: &'static [Part],
     results: &'static [ValueType],
     call: Call,
 }
@@ -72,6 +77,11 @@ impl Function {
     /// The types of its results: one error number, or none for `proc_exit`.
     pub fn results(self) -> &'static [ValueType] {
         self.entry().results
+    }
+
+    /// What each of its arguments says of its caller's memory.
+    pub(crate) fn parts(self) -> &'static [Part] {
+        self.entry().parts
     }
 
     /// Calls the function.
@@ -146,11 +156,14 @@ fn in_pieces(
 /// file system or a stream, `timer` needs tokio's clock, `exit` does not return, `quiet` keeps
 /// the library from logging a warning each time, which a guest could flood the host with, and
 /// `pieces` works on a range of memory a piece at a time, so that it can be cancelled in between.
+/// What an address is for stands after its type ([`Part`]). Sockets are never there, so no address that
+/// is passed with one is used.
 macro_rules! functions {
-    ($($how:ident $name:ident($($param:ident: $type:ty),*);)*) => {
+    ($($how:ident $name:ident($($param:ident: $type:ty $(= $part:expr)?),*);)*) => {
         static TABLE: &[Entry] = &[$(Entry {
             name: stringify!($name),
             params: &[$(<$type as Slot>::TYPE),*],
+            parts: &[$(functions!(@part $($part)?)),*],
             results: functions!(@results $how),
             call: |context, memory, args, cancel| {
                 let &[$($param),*] = args else { return None };
@@ -159,6 +172,8 @@ macro_rules! functions {
             },
         }),*];
     };
+    (@part) => { Part::Value };
+    (@part $part:expr) => { $part };
     (@results exit) => { &[] };
     (@results $how:ident) => { &[ValueType::I32] };
     (@run now $c:ident, $m:ident, $k:ident, $name:ident($($arg:ident),*)) => {{
@@ -186,48 +201,48 @@ macro_rules! functions {
 }
 
 functions! {
-    now args_get(argv: i32, argv_buf: i32);
-    now args_sizes_get(argc: i32, argv_buf_size: i32);
-    now environ_get(environ: i32, environ_buf: i32);
-    now environ_sizes_get(count: i32, buf_size: i32);
-    now clock_res_get(id: i32, resolution: i32);
-    now clock_time_get(id: i32, precision: i64, time: i32);
+    now args_get(argv: i32 = List(ListSizes::argument_pointers), argv_buf: i32 = List(ListSizes::argument_bytes));
+    now args_sizes_get(argc: i32 = Out(Size::guest_size), argv_buf_size: i32 = Out(Size::guest_size));
+    now environ_get(environ: i32 = List(ListSizes::variable_pointers), environ_buf: i32 = List(ListSizes::variable_bytes));
+    now environ_sizes_get(count: i32 = Out(Size::guest_size), buf_size: i32 = Out(Size::guest_size));
+    now clock_res_get(id: i32, resolution: i32 = Out(Timestamp::guest_size));
+    now clock_time_get(id: i32, precision: i64, time: i32 = Out(Timestamp::guest_size));
     file fd_advise(fd: i32, offset: i64, len: i64, advice: i32);
     now fd_allocate(fd: i32, offset: i64, len: i64);
     file fd_close(fd: i32);
     file fd_datasync(fd: i32);
-    file fd_fdstat_get(fd: i32, stat: i32);
+    file fd_fdstat_get(fd: i32, stat: i32 = Out(Fdstat::guest_size));
     now fd_fdstat_set_flags(fd: i32, flags: i32);
     now fd_fdstat_set_rights(fd: i32, base: i64, inheriting: i64);
-    file fd_filestat_get(fd: i32, stat: i32);
+    file fd_filestat_get(fd: i32, stat: i32 = Out(Filestat::guest_size));
     file fd_filestat_set_size(fd: i32, size: i64);
     file fd_filestat_set_times(fd: i32, atim: i64, mtim: i64, flags: i32);
-    file fd_pread(fd: i32, iovs: i32, iovs_len: i32, offset: i64, nread: i32);
-    now fd_prestat_get(fd: i32, prestat: i32);
-    now fd_prestat_dir_name(fd: i32, path: i32, path_len: i32);
-    file fd_pwrite(fd: i32, iovs: i32, iovs_len: i32, offset: i64, nwritten: i32);
-    file fd_read(fd: i32, iovs: i32, iovs_len: i32, nread: i32);
-    file fd_readdir(fd: i32, buf: i32, buf_len: i32, cookie: i64, used: i32);
+    file fd_pread(fd: i32, iovs: i32 = ReadInto, iovs_len: i32, offset: i64, nread: i32 = Used);
+    now fd_prestat_get(fd: i32, prestat: i32 = Out(Prestat::guest_size));
+    now fd_prestat_dir_name(fd: i32, path: i32 = Name, path_len: i32);
+    file fd_pwrite(fd: i32, iovs: i32 = WriteFrom, iovs_len: i32, offset: i64, nwritten: i32 = Out(Size::guest_size));
+    file fd_read(fd: i32, iovs: i32 = ReadInto, iovs_len: i32, nread: i32 = Used);
+    file fd_readdir(fd: i32, buf: i32 = Buffer, buf_len: i32, cookie: i64, used: i32 = Used);
     file fd_renumber(fd: i32, to: i32);
-    file fd_seek(fd: i32, offset: i64, whence: i32, position: i32);
+    file fd_seek(fd: i32, offset: i64, whence: i32, position: i32 = Out(Filesize::guest_size));
     file fd_sync(fd: i32);
-    now fd_tell(fd: i32, position: i32);
-    file fd_write(fd: i32, iovs: i32, iovs_len: i32, nwritten: i32);
-    file path_create_directory(fd: i32, path: i32, path_len: i32);
-    file path_filestat_get(fd: i32, flags: i32, path: i32, path_len: i32, stat: i32);
-    file path_filestat_set_times(fd: i32, flags: i32, path: i32, path_len: i32, atim: i64, mtim: i64, fst_flags: i32);
-    file path_link(fd: i32, flags: i32, path: i32, path_len: i32, to_fd: i32, to: i32, to_len: i32);
-    file path_open(fd: i32, dirflags: i32, path: i32, path_len: i32, oflags: i32, base: i64, inheriting: i64, fdflags: i32, opened: i32);
-    file path_readlink(fd: i32, path: i32, path_len: i32, buf: i32, buf_len: i32, used: i32);
-    file path_remove_directory(fd: i32, path: i32, path_len: i32);
-    file path_rename(fd: i32, path: i32, path_len: i32, to_fd: i32, to: i32, to_len: i32);
-    file path_symlink(target: i32, target_len: i32, fd: i32, path: i32, path_len: i32);
-    file path_unlink_file(fd: i32, path: i32, path_len: i32);
-    timer poll_oneoff(subscriptions: i32, events: i32, count: i32, nevents: i32);
+    now fd_tell(fd: i32, position: i32 = Out(Filesize::guest_size));
+    file fd_write(fd: i32, iovs: i32 = WriteFrom, iovs_len: i32, nwritten: i32 = Out(Size::guest_size));
+    file path_create_directory(fd: i32, path: i32 = Text, path_len: i32);
+    file path_filestat_get(fd: i32, flags: i32, path: i32 = Text, path_len: i32, stat: i32 = Out(Filestat::guest_size));
+    file path_filestat_set_times(fd: i32, flags: i32, path: i32 = Text, path_len: i32, atim: i64, mtim: i64, fst_flags: i32);
+    file path_link(fd: i32, flags: i32, path: i32 = Text, path_len: i32, to_fd: i32, to: i32 = Text, to_len: i32);
+    file path_open(fd: i32, dirflags: i32, path: i32 = Text, path_len: i32, oflags: i32, base: i64, inheriting: i64, fdflags: i32, opened: i32 = Out(Fd::guest_size));
+    file path_readlink(fd: i32, path: i32 = Text, path_len: i32, buf: i32 = Buffer, buf_len: i32, used: i32 = Used);
+    file path_remove_directory(fd: i32, path: i32 = Text, path_len: i32);
+    file path_rename(fd: i32, path: i32 = Text, path_len: i32, to_fd: i32, to: i32 = Text, to_len: i32);
+    file path_symlink(target: i32 = Text, target_len: i32, fd: i32, path: i32 = Text, path_len: i32);
+    file path_unlink_file(fd: i32, path: i32 = Text, path_len: i32);
+    timer poll_oneoff(subscriptions: i32 = Subscriptions, events: i32 = Events, count: i32, nevents: i32 = Out(Size::guest_size));
     exit proc_exit(code: i32);
     now proc_raise(signal: i32);
     now sched_yield();
-    pieces random_get(buf: i32, len: i32);
+    pieces random_get(buf: i32 = Buffer, len: i32);
     quiet sock_accept(fd: i32, flags: i32, opened: i32);
     quiet sock_recv(fd: i32, iovs: i32, iovs_len: i32, flags: i32, nread: i32, roflags: i32);
     quiet sock_send(fd: i32, iovs: i32, iovs_len: i32, flags: i32, nwritten: i32);

@@ -40,6 +40,7 @@ mod functions;
 mod input;
 mod open;
 mod output;
+mod reach;
 mod runtime;
 mod sleep;
 
@@ -50,6 +51,7 @@ pub use error::{Error, Stream};
 pub use functions::{Function, ValueType};
 pub use input::{Input, PipeReader};
 pub use output::{Output, PipeWriter, Streams};
+pub use reach::{ListSizes, Reach};
 pub use sleep::sleep;
 
 /// The module name under which a guest imports these functions.

@@ -7,5 +7,8 @@ mod cancel;
 mod files;
 mod functions;
 mod hostile;
+mod reach;
 mod streams;
 mod support;
+mod window;
+mod window_random;

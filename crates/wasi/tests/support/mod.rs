@@ -1,6 +1,7 @@
 //! What several test files need.
 
 mod guest;
+pub mod pair;
 
 use sandgrain_wasi::{Error, Reply};
 
@@ -11,6 +12,7 @@ pub const EXIST: i32 = 20;
 pub const INVAL: i32 = 28;
 pub const MFILE: i32 = 33;
 pub const NOENT: i32 = 44;
+pub const NOMEM: i32 = 48;
 pub const NOTDIR: i32 = 54;
 pub const NOTEMPTY: i32 = 55;
 pub const NOTSOCK: i32 = 57;
