@@ -137,7 +137,7 @@ fn outcome(u: &mut Unstructured<'_>) -> Result<Outcome> {
 
 /// Any request; most are those that the host has work with.
 pub fn request(u: &mut Unstructured<'_>) -> Result<Request> {
-    Ok(match u.int_in_range(0..=11)? {
+    Ok(match u.int_in_range(0..=12)? {
         0 => Request::Ready,
         1 | 2 => Request::Done(outcome(u)?),
         3 => Request::HostCall {
@@ -166,6 +166,7 @@ pub fn request(u: &mut Unstructured<'_>) -> Result<Request> {
             size: number(u, &[0, 1 << 16, 1 << 20])?,
         },
         10 => Request::Panic(u.arbitrary()?),
+        11 => Request::GrowHeap { size: number(u, &[0, 1 << 20, 4 << 20])? },
         _ => Request::Fault,
     })
 }
@@ -191,7 +192,7 @@ pub fn number(u: &mut Unstructured<'_>, near: &[u64]) -> Result<u64> {
 
 /// Any reply.
 pub fn reply(u: &mut Unstructured<'_>) -> Result<HostReply> {
-    Ok(match u.int_in_range(0..=4)? {
+    Ok(match u.int_in_range(0..=5)? {
         0 => HostReply::Values(list(u, value)?),
         1 => HostReply::Abort,
         2 => HostReply::Memory {
@@ -200,6 +201,7 @@ pub fn reply(u: &mut Unstructured<'_>) -> Result<HostReply> {
             capacity: u.arbitrary()?,
         },
         3 => HostReply::Grown,
+        4 => HostReply::Heap { size: u.arbitrary()? },
         _ => HostReply::Refused(u.arbitrary()?),
     })
 }

@@ -12,7 +12,8 @@
 //! | `RUNTIME` | the runtime's program, the gate's code within it | as its segments say; the gate: no |
 //! | `STACK_TOP` and below | the runtime's stack, unmapped below | RW- |
 //! | `TRAP_STACK_TOP` and below | the stack of the trap entry, unmapped around | RW- |
-//! | `HEAP` | the runtime's heap | RW- |
+//! | `HEAP` | the runtime's heap, as it has it from the start | RW- |
+//! | `MORE_HEAP` | what the heap has grown by, unmapped around | RW- |
 //! | `CODE` | compiled modules: text R-X, the rest R-- | R-X, R-- |
 //! | `MEMORIES` | linear memories, one in each stride, unmapped around | RW- |
 
@@ -58,9 +59,12 @@ pub const TRAP_STACK_TOP: u64 = 0x7800_0000;
 /// Bytes of the trap entry's stack.
 pub const TRAP_STACK_SIZE: u64 = 0x8000;
 
-/// The runtime's heap.
+/// The runtime's heap, as it has it from the start.
 pub const HEAP: u64 = 0x1_0000_0000;
-/// The largest heap, in bytes.
+/// The rest of the heap, which the host gives on request. The two are apart, so that nothing that the guest
+/// allocates, and with it no message, lies partly in one and partly in the other.
+pub const MORE_HEAP: u64 = 0x1_1000_0000;
+/// The largest heap, in bytes: both parts.
 pub const HEAP_MAX: u64 = 0x8_0000_0000;
 
 /// Compiled modules.
@@ -167,6 +171,7 @@ const _: () = {
     // The gate addresses memory with 32-bit displacements, which are sign-extended.
     assert!(GATE_RECORD + PAGE_SIZE <= i32::MAX as u64);
     assert!(TRAP_STACK_TOP <= i32::MAX as u64);
+    assert!(HEAP < MORE_HEAP && MORE_HEAP + HEAP_MAX < CODE);
     // Ports are immediate operands.
     assert!(PORT_HYPERCALL <= 0xff && PORT_FATAL <= 0xff && PORT_HYPERCALL != PORT_FATAL);
 };

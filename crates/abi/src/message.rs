@@ -19,7 +19,7 @@ use core::fmt;
 pub struct Boot {
     /// [`crate::VERSION`] of the host.
     pub version: u32,
-    /// Bytes of the heap.
+    /// Bytes of the heap that are there from the start.
     pub heap_size: u64,
     /// Bytes of the stack.
     pub stack_size: u64,
@@ -339,6 +339,11 @@ pub enum Request {
     Panic(String),
     /// A trap arrived that is not WebAssembly's; the trap record says more.
     Fault,
+    /// Give the heap more bytes. It may be asked between another request and its reply.
+    GrowHeap {
+        /// Bytes that [`MORE_HEAP`](crate::layout::MORE_HEAP) is to have at least.
+        size: u64,
+    },
 }
 
 impl Encode for Request {
@@ -370,6 +375,10 @@ impl Encode for Request {
                 out.str(message);
             }
             Self::Fault => out.u8(6),
+            Self::GrowHeap { size } => {
+                out.u8(7);
+                out.u64(*size);
+            }
         }
     }
 
@@ -386,6 +395,7 @@ impl Encode for Request {
             4 => Self::GrowMemory { memory: from.u32()?, size: from.u64()? },
             5 => Self::Panic(String::decode(from)?),
             6 => Self::Fault,
+            7 => Self::GrowHeap { size: from.u64()? },
             _ => return Err(from.error("a request")),
         })
     }
@@ -411,6 +421,11 @@ pub enum HostReply {
     Grown,
     /// A limit does not allow it; which one.
     Refused(String),
+    /// What the heap has been given. If that is less than was asked for, no more is allowed.
+    Heap {
+        /// Bytes that [`MORE_HEAP`](crate::layout::MORE_HEAP) has.
+        size: u64,
+    },
 }
 
 impl Encode for HostReply {
@@ -432,6 +447,10 @@ impl Encode for HostReply {
                 out.u8(4);
                 out.str(limit);
             }
+            Self::Heap { size } => {
+                out.u8(5);
+                out.u64(*size);
+            }
         }
     }
 
@@ -442,6 +461,7 @@ impl Encode for HostReply {
             2 => Self::Memory { memory: from.u32()?, address: from.u64()?, capacity: from.u64()? },
             3 => Self::Grown,
             4 => Self::Refused(String::decode(from)?),
+            5 => Self::Heap { size: from.u64()? },
             _ => return Err(from.error("a reply")),
         })
     }

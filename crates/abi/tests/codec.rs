@@ -144,6 +144,7 @@ fn request() -> impl Strategy<Value = Request> {
             .prop_map(|(size, maximum)| Request::CreateMemory { size, maximum }),
         (any::<u32>(), any::<u64>())
             .prop_map(|(memory, size)| Request::GrowMemory { memory, size }),
+        any::<u64>().prop_map(|size| Request::GrowHeap { size }),
         text().prop_map(Request::Panic),
         Just(Request::Fault),
     ]
@@ -157,6 +158,7 @@ fn reply() -> impl Strategy<Value = HostReply> {
             HostReply::Memory { memory, address, capacity }
         }),
         Just(HostReply::Grown),
+        any::<u64>().prop_map(|size| HostReply::Heap { size }),
         text().prop_map(HostReply::Refused),
     ]
 }

@@ -11,7 +11,8 @@ fn ranges_are_apart_and_in_order() {
         ("runtime", l::RUNTIME, l::RUNTIME_END),
         ("stack", l::STACK_TOP - l::STACK_MAX, l::STACK_TOP),
         ("trap stack", l::TRAP_STACK_TOP - l::TRAP_STACK_SIZE, l::TRAP_STACK_TOP),
-        ("heap", l::HEAP, l::HEAP + l::HEAP_MAX),
+        ("heap", l::HEAP, l::MORE_HEAP - l::PAGE_SIZE),
+        ("more heap", l::MORE_HEAP, l::MORE_HEAP + l::HEAP_MAX),
         ("code", l::CODE, l::CODE + l::CODE_MAX),
         ("memories", l::MEMORIES, l::MEMORIES + l::MEMORIES_MAX * l::MEMORY_STRIDE),
     ];

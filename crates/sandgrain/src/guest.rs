@@ -7,6 +7,7 @@ use crate::limits::Limits;
 use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE};
 use crate::machine::base::{self, Base};
 use crate::machine::descriptors;
+use crate::machine::heap::Heap;
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
 use crate::machine::{Machine, Progress};
@@ -25,6 +26,7 @@ mod booted;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod image;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -70,13 +72,14 @@ enum Stop {
     Waiting,
 }
 
-/// Where a guest's messages can be: the mailbox's room and the heap. First virtual and guest-physical address,
-/// and bytes.
-fn windows(plan: &Plan) -> [(u64, u64, u64); 2] {
+/// Where a guest's messages can be: the mailbox's room and the heap's parts. First virtual and guest-physical
+/// address, and bytes.
+fn windows(plan: &Plan, heap: &Heap) -> [(u64, u64, u64); 3] {
     let header = layout::MAILBOX_HEADER;
     [
         (layout::MAILBOX + header, base::MAILBOX + header, layout::MAILBOX_SIZE - header),
         (layout::HEAP, plan.heap.start, plan.heap.end - plan.heap.start),
+        (layout::MORE_HEAP, plan.more_heap.start, heap.more()),
     ]
 }
 
@@ -86,7 +89,8 @@ pub(crate) struct Guest {
     space: AddressSpace,
     plan: Plan,
     memories: Memories,
-    /// Where what the VM has of each memory ends, in guest-physical memory.
+    heap: Heap,
+    /// Where what the VM has of each range that it is given by and by ends, in guest-physical memory.
     given: Vec<u64>,
     /// The first address for code that no module has taken.
     next_code: u64,
@@ -136,6 +140,7 @@ impl Guest {
         space.go_on_at(plan.module_tables.start, plan.module_tables.end);
         Ok(Self {
             memories: Memories::new(&plan, limits.memory),
+            heap: Heap::default(),
             given: Vec::new(),
             vm,
             space,
@@ -161,14 +166,14 @@ impl Guest {
         // Large code starts where large pages can map it.
         let alignment = if len >= LARGE_PAGE { LARGE_PAGE } else { PAGE_SIZE };
         let start = self.next_code.next_multiple_of(alignment);
-        let phys = self.plan.code.start + start;
-        if phys > self.plan.code.end || len > self.plan.code.end - phys {
+        let Some((start, phys)) = self.plan.place_code(start, len) else {
+            let Plan { code, more_code, .. } = &self.plan;
             return Err(Error::Limit {
                 what: "code of modules that are added later",
-                limit: format!("{} bytes", self.plan.code.end - self.plan.code.start),
+                limit: format!("{} bytes", code.end - code.start + more_code.end - more_code.start),
                 detail: format!("another module of {len} bytes does not fit"),
             });
-        }
+        };
         let address = layout::CODE + start;
         let memory = self.vm.memory_mut();
         memory.write(phys, code).map_err(|error| Error::hypervisor(&error))?;
@@ -182,6 +187,7 @@ impl Guest {
             self.space.map(memory, virt, phys, part.end.saturating_sub(part.start), access)?;
         }
         self.next_code = start + len;
+        self.give()?;
         Ok((address, code.len() as u64))
     }
 
@@ -259,15 +265,16 @@ impl Guest {
             Request::CreateMemory { size, maximum } => {
                 let memory = self.vm.memory_mut();
                 let reply = self.memories.create(memory, &mut self.space, size, maximum)?;
-                self.give_memories()?;
+                self.give()?;
                 reply
             }
             Request::GrowMemory { memory: number, size } => {
                 let memory = self.vm.memory_mut();
                 let reply = self.memories.grow(memory, &mut self.space, number, size)?;
-                self.give_memories()?;
+                self.give()?;
                 reply
             }
+            Request::GrowHeap { size } => self.grow_heap(size)?,
             Request::Panic(message) => {
                 let message = printable(&message);
                 return Err(Error::Guest(format!("its runtime gave up: {message}")));
@@ -276,22 +283,6 @@ impl Guest {
         };
         self.answer(&answer, host)?;
         Ok(None)
-    }
-
-    /// Gives the VM what its linear memories have come to need. It has not got the room for all that they may
-    /// ever need from the start: hypervisors keep some bytes for each page, touched or not.
-    fn give_memories(&mut self) -> Result<()> {
-        for (number, wanted) in self.memories.wanted().enumerate() {
-            if number == self.given.len() {
-                self.given.push(wanted.start);
-            }
-            let given = &mut self.given[number];
-            if *given < wanted.end {
-                self.vm.extend(*given..wanted.end).map_err(|error| Error::hypervisor(&error))?;
-                *given = wanted.end;
-            }
-        }
-        Ok(())
     }
 
     /// Replies to a request other than the last.
@@ -345,17 +336,20 @@ impl Guest {
             return Err(Error::Guest(format!("it sent a request of {len} bytes")));
         }
         let range = self.translate(field(mailbox::REQUEST_ADDRESS), len)?;
-        // A reply is for the request before it: whoever asks for something else gives it up.
-        self.pending = None;
         // Nothing runs while the host decodes, so the bytes can be read in place; each is read once.
         let bytes = self.vm.memory().slice(range).map_err(hv)?;
         let request = Request::decode_from(bytes);
+        // A reply is for the request before it: whoever asks for something else gives it up, unless that is the
+        // heap to put it in.
+        if !matches!(request, Ok(Request::GrowHeap { .. })) {
+            self.pending = None;
+        }
         request.map(Some).map_err(|error| Error::Guest(format!("it sent a {error}")))
     }
 
     /// Guest-physical bytes of a range that the guest named: within the mailbox's room or the heap.
     fn translate(&self, address: u64, len: u64) -> Result<Range<u64>> {
-        for (virt, phys, size) in windows(&self.plan) {
+        for (virt, phys, size) in windows(&self.plan, &self.heap) {
             if let Some(offset) = address.checked_sub(virt)
                 && offset <= size
                 && len <= size - offset

@@ -1,10 +1,11 @@
 //! Guests that can be made again and again: taken from one that waits for a command.
 
-use super::{Guest, HostCall, windows};
+use super::{Guest, HostCall, room, windows};
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
 use crate::limits::Limits;
 use crate::machine::address_space::{AddressSpace, Reach};
+use crate::machine::heap::Heap;
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
 use crate::stats::Stats;
@@ -24,6 +25,7 @@ pub(crate) struct GuestImage {
     space: AddressSpace,
     plan: Plan,
     memories: Memories,
+    heap: Heap,
     next_code: u64,
     /// The call that it waits for the answer to, if it does not wait for a command.
     waiting: Option<HostCall>,
@@ -72,10 +74,12 @@ impl GuestImage {
 
     /// Appends all of it but the content of its memory.
     pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
-        let Self { memory: _, vcpu, space, plan, memories, next_code, waiting, reply_room } = self;
+        let Self { memory: _, vcpu, space, plan, memories, heap, next_code, waiting, reply_room } =
+            self;
         plan.encode(out);
         space.encode(out);
         memories.encode(out);
+        out.u64(heap.more());
         out.u64(*next_code);
         waiting.clone().map(Request::from).encode(out);
         reply_room.encode(out);
@@ -100,8 +104,10 @@ impl GuestImage {
         if !memories.is_of(&plan, limits.memory) {
             return Err(from.error("linear memories within the room for them"));
         }
+        let heap = Heap::of(&plan, from.u64()?);
+        let heap = heap.ok_or_else(|| from.error("a heap within the room for it"))?;
         let next_code = from.u64()?;
-        if next_code > plan.code.end - plan.code.start {
+        if !plan.has_code(next_code) {
             return Err(from.error("code within the room for it"));
         }
         let waiting = match Option::<Request>::decode(from)? {
@@ -115,7 +121,7 @@ impl GuestImage {
         let is_room = |(_, start, size): (u64, u64, u64)| {
             start <= reply_room.start && reply_room.end <= start + size
         };
-        if !windows(&plan).into_iter().any(is_room) {
+        if !windows(&plan, &heap).into_iter().any(is_room) {
             return Err(from.error("room for a reply"));
         }
         if memory.len() as u64 > plan.len() {
@@ -123,7 +129,7 @@ impl GuestImage {
         }
         let vcpu = VcpuState::from_bytes(kind, from.bytes()?);
         let vcpu = vcpu.map_err(|_| from.error("a vCPU's state"))?;
-        Ok(Self { memory, vcpu, space, plan, memories, next_code, waiting, reply_room })
+        Ok(Self { memory, vcpu, space, plan, memories, heap, next_code, waiting, reply_room })
     }
 
     /// Bytes that its vCPU's state takes.
@@ -135,13 +141,13 @@ impl GuestImage {
     /// Where the host would touch guest-physical memory for this guest, and how much of it there is.
     #[cfg(test)]
     pub(crate) fn reach(&self) -> (Vec<Range<u64>>, u64) {
-        let Plan { tables, stack, heap, module_tables, code, memories, .. } = self.plan.clone();
-        let mut ranges = vec![tables, stack, heap, module_tables, code.clone(), memories];
+        let mut ranges: Vec<_> = self.plan.ranges().into_iter().cloned().collect();
         ranges.extend((0..).map_while(|number| self.memories.range(number)));
         ranges.push(self.reply_room.clone());
         ranges.push(0..self.memory.len() as u64);
         ranges.push(self.space.root()..self.space.root() + PAGE_SIZE);
-        ranges.push(code.start + self.next_code..code.end);
+        ranges.push(self.plan.wanted_code(self.next_code));
+        ranges.push(self.heap.range(&self.plan));
         (ranges, self.plan.len())
     }
 }
@@ -156,10 +162,7 @@ impl Guest {
     ) -> Result<Self> {
         let hv = |error| Error::hypervisor(&error);
         let len = image.plan.memory_len()?;
-        // The first linear memory comes right after the code, so that one range serves for both.
-        let wanted: Vec<_> = image.memories.wanted().collect();
-        let first = wanted.first().filter(|range| range.start == image.plan.code.end);
-        let reach = first.map_or(image.plan.code.end, |range| range.end);
+        let (reach, given) = room::at_first(&image.plan, &image.memories);
         let memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
         let mut memory = memory.with_reach(reach).map_err(hv)?;
         for range in ready.written.iter().chain(&ready.read) {
@@ -169,10 +172,11 @@ impl Guest {
         vm.restore(&image.vcpu).map_err(hv)?;
         let mut guest = Self {
             vm,
-            given: first.map(|range| range.end).into_iter().collect(),
+            given,
             space: image.space.clone(),
             plan: image.plan.clone(),
             memories: image.memories.clone(),
+            heap: image.heap.clone(),
             next_code: image.next_code,
             pending: None,
             idle: image.waiting.is_none(),
@@ -181,7 +185,7 @@ impl Guest {
             buffer: Vec::new(),
             stats: Stats::default(),
         };
-        guest.give_memories()?;
+        guest.give()?;
         Ok(guest)
     }
 
@@ -202,6 +206,7 @@ impl Guest {
             space: self.space.clone(),
             plan: self.plan.clone(),
             memories: self.memories.clone(),
+            heap: self.heap.clone(),
             next_code: self.next_code,
             waiting: self.waiting.clone(),
             reply_room: self.reply_room.clone(),
@@ -233,13 +238,15 @@ impl Guest {
         if !self.is_at_rest() || !same_tables {
             return Ok(false);
         }
-        for range in grown {
+        let grown_heap = self.heap.grown_since(&image.heap, &self.plan);
+        for range in grown.into_iter().chain([grown_heap]).filter(|range| !range.is_empty()) {
             self.vm.memory_mut().discard(range).map_err(hv)?;
         }
         self.vm.reset_memory(&image.memory).map_err(hv)?;
         self.vm.restore(&image.vcpu).map_err(hv)?;
         self.space.clone_from(&image.space);
         self.memories.clone_from(&image.memories);
+        self.heap.clone_from(&image.heap);
         self.waiting.clone_from(&image.waiting);
         self.idle = self.waiting.is_none();
         self.reply_room = image.reply_room.clone();

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod forgery;
+mod heap;
 mod instructions;
 mod leakage;
 mod order;
@@ -142,7 +143,7 @@ impl Attacker {
         let memory = guest.vm.memory_mut();
         let made = guest.memories.create(memory, &mut guest.space, 0x1_0000, Some(0x1_0000));
         made.expect("a linear memory");
-        guest.give_memories().expect("a linear memory");
+        guest.give().expect("a linear memory");
         Self { guest }
     }
 

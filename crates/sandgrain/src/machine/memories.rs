@@ -205,15 +205,7 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        Plan {
-            tables: 0..0,
-            stack: 0..0,
-            heap: 0..0,
-            module_tables: 0..0,
-            code: 0..0,
-            memories: 1 << 30..(1 << 30) + 8 * LARGE_PAGE,
-            max_memories: 3,
-        }
+        Plan { memories: 1 << 30..(1 << 30) + 8 * LARGE_PAGE, max_memories: 3, ..Plan::default() }
     }
 
     fn parts() -> (Memories, Vec<u8>, AddressSpace) {

@@ -50,7 +50,7 @@ proptest! {
         max_memories in 0..5_u64,
     ) {
         let room = START..START + room * LARGE_PAGE;
-        let plan = Plan { tables: 0..0, stack: 0..0, heap: 0..0, module_tables: 0..0, code: 0..0, memories: room.clone(), max_memories };
+        let plan = Plan { memories: room.clone(), max_memories, ..Plan::default() };
         let mut memories = Memories::new(&plan, limit);
         let mut tables = Sparse::default();
         let mut space = AddressSpace::new(0, START);

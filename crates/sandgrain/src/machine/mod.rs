@@ -1,12 +1,13 @@
 //! The machine that a guest sees: its page tables, descriptors, program, memories, registers.
 //!
 //! The host builds all of it before the guest's first instruction, and edits the page tables later only
-//! to turn absent entries into present ones, when a linear memory is made or grows. The page tables are
-//! not mapped in the guest, so that nothing in it can change them.
+//! to turn absent entries into present ones, when a linear memory is made or it or the heap grows. The page
+//! tables are not mapped in the guest, so that nothing in it can change them.
 
 pub(crate) mod address_space;
 pub(crate) mod base;
 pub(crate) mod descriptors;
+pub(crate) mod heap;
 pub(crate) mod memories;
 pub(crate) mod plan;
 pub(crate) mod program;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::machine::address_space::walk::Sparse;
 use crate::machine::address_space::{Access, AddressSpace};
+use crate::machine::heap::Heap;
 use crate::machine::memories::Memories;
 use proptest::prelude::*;
 use sandgrain_abi::message::HostReply;
@@ -81,20 +82,27 @@ proptest! {
             }
         };
         let own = [&plan.tables, &plan.stack, &plan.heap];
-        let parts = [&own[..], &[&plan.module_tables, &plan.code, &plan.memories]].concat();
+        let more = [&plan.more_code, &plan.more_heap];
+        let parts =
+            [&own[..], &[&plan.module_tables, &plan.code, &plan.memories], &more].concat();
         prop_assert_eq!(plan.tables.start, BASE.space.next());
         prop_assert!(parts.iter().all(|part| part.start <= part.end), "{:?}", plan);
         prop_assert!(parts.windows(2).all(|two| two[0].end <= two[1].start), "{:?}", plan);
         prop_assert!(parts.iter().all(|part| part.start.is_multiple_of(PAGE_SIZE)), "{:?}", plan);
-        let large = [&plan.heap, &plan.code, &plan.memories];
+        let large = [&plan.heap, &plan.code, &plan.memories, &plan.more_code, &plan.more_heap];
         prop_assert!(large.iter().all(|part| part.start.is_multiple_of(LARGE_PAGE)), "{:?}", plan);
-        prop_assert_eq!(plan.len(), plan.memories.end);
+        prop_assert_eq!(plan.len(), plan.more_heap.end);
+        // What a guest has from the start is one range: only what cannot be avoided lies in between.
+        prop_assert!(len(&plan.heap) <= FIRST_HEAP);
+        prop_assert_eq!(plan.code.end, plan.memories.start);
 
         prop_assert!(len(&plan.stack) >= limits.stack + RUNTIME_STACK);
         prop_assert!(len(&plan.stack) <= layout::STACK_MAX);
-        prop_assert!((limits.heap..=layout::HEAP_MAX).contains(&len(&plan.heap)));
+        let heap = len(&plan.heap) + len(&plan.more_heap);
+        prop_assert!((limits.heap..=layout::HEAP_MAX).contains(&heap));
         let code: u64 = modules.iter().map(|(_, code)| code).sum();
-        prop_assert!((code + limits.extra_code..=layout::CODE_MAX).contains(&len(&plan.code)));
+        prop_assert!(len(&plan.code) >= code && len(&plan.more_code) >= limits.extra_code);
+        prop_assert!(len(&plan.code) + len(&plan.more_code) <= layout::CODE_MAX);
         let types = || modules.iter().flat_map(|(info, _)| &info.memories);
         let capacities: u64 = types().map(|ty| capacity(ty, limits.memory)).sum();
         let extra = u64::from(limits.extra_memories) * limits.memory;
@@ -120,6 +128,32 @@ fn small() -> impl Strategy<Value = (Limits, Vec<(ModuleInfo, u64)>)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn code_goes_into_one_of_its_ranges_behind_what_was_there(
+        known in 0..4_u64,
+        more in 0..4_u64,
+        next in 0..10 * LARGE_PAGE,
+        len in prop_oneof![3 => 1..4 * LARGE_PAGE, 1 => any::<u64>()],
+    ) {
+        let code = 1 << 30..(1 << 30) + known * LARGE_PAGE;
+        let more_code = 1 << 34..(1 << 34) + more * LARGE_PAGE;
+        let plan = Plan { code, more_code, ..Plan::default() };
+        let Some((start, phys)) = plan.place_code(next, len) else {
+            prop_assert!(next + len.min(1 << 40) > known * LARGE_PAGE, "it fits into the first");
+            let free = more * LARGE_PAGE - (next.saturating_sub(known * LARGE_PAGE)).min(more * LARGE_PAGE);
+            prop_assert!(len > free, "it fits into the second");
+            return Ok(());
+        };
+        prop_assert!(next <= start && plan.has_code(start + len));
+        let wanted = plan.wanted_code(start + len);
+        let parts = [plan.code.clone(), wanted];
+        prop_assert!(parts.iter().any(|part| part.start <= phys && phys + len <= part.end));
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
 
     #[test]
@@ -138,10 +172,15 @@ proptest! {
             space.map(&mut tables, virt, part.start, len(part), access)
         };
         // Code of which no two large pages share a table.
-        for at in (0..len(&plan.code)).step_by(LARGE_PAGE as usize) {
-            let page = plan.code.start + at..plan.code.start + at + PAGE_SIZE;
-            map(layout::CODE + at, &page, Access::Code).unwrap();
+        for at in (0..len(&plan.code) + len(&plan.more_code)).step_by(LARGE_PAGE as usize) {
+            let (start, phys) = plan.place_code(at, PAGE_SIZE).unwrap();
+            prop_assert_eq!(start, at);
+            map(layout::CODE + at, &(phys..phys + PAGE_SIZE), Access::Code).unwrap();
         }
+        let mut heap = Heap::default();
+        let more = len(&plan.more_heap);
+        let reply = heap.grow(&mut tables, &mut space, &plan, more).unwrap();
+        prop_assert_eq!(reply, HostReply::Heap { size: more });
         // Memories that grow page by page where large pages would not be of use.
         let mut memories = Memories::new(&plan, limits.memory);
         let types = modules.iter().flat_map(|(info, _)| &info.memories);

@@ -8,6 +8,7 @@ mod bad_modules;
 mod calls;
 mod filesystem;
 mod growth;
+mod heap;
 mod host_functions;
 mod hypervisors;
 mod imports;

@@ -1,6 +1,7 @@
 //! Machine code of ours in ring 3, which must not get anywhere.
 
 use super::*;
+use crate::machine::plan::FIRST_HEAP;
 use sandgrain_abi::layout::MEMORIES;
 
 /// `mov rax, address`.
@@ -110,7 +111,9 @@ fn there_is_nothing_around_what_is_mapped() {
         layout::TRAP_STACK_TOP - layout::TRAP_STACK_SIZE - 1,
         layout::TRAP_STACK_TOP,
         layout::HEAP - 1,
-        layout::HEAP + Limits::default().heap,
+        layout::HEAP + FIRST_HEAP,
+        layout::MORE_HEAP - 1,
+        layout::MORE_HEAP,
         CODE - 1,
         CODE + PAGE_SIZE,
         memory - 1,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::guest::{MAX_REQUEST, base};
 use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
+use crate::machine::plan::FIRST_HEAP;
 use sandgrain_abi::Encode;
 use sandgrain_abi::layout::mailbox;
 use sandgrain_abi::message::{HostReply, Request};
@@ -232,7 +233,7 @@ fn only_memories_that_were_made_grow_and_only_to_their_limit() {
 #[test]
 fn requests_lie_in_the_mailbox_or_the_heap() {
     let mut guest = fresh();
-    let heap = Limits::default().heap;
+    let heap = FIRST_HEAP;
     for (address, len) in [
         (0, 1),
         (layout::MAILBOX, 1),
@@ -249,6 +250,8 @@ fn requests_lie_in_the_mailbox_or_the_heap() {
         (layout::HEAP - 1, 2),
         (layout::HEAP + heap, 1),
         (layout::HEAP + heap - 1, 2),
+        (layout::MORE_HEAP - 1, 2),
+        (layout::MORE_HEAP, 1),
         (layout::CODE, 8),
         (layout::MEMORIES + layout::MEMORY_OFFSET, 8),
         (layout::HEAP, MAX_REQUEST + 1),
@@ -277,6 +280,8 @@ fn replies_go_to_the_mailbox_or_the_heap() {
         (layout::STACK_TOP - 64, 64),
         (layout::MEMORIES + layout::MEMORY_OFFSET, 64),
         (layout::HEAP, u64::MAX),
+        (layout::HEAP, FIRST_HEAP + 1),
+        (layout::MORE_HEAP, 1),
         (u64::MAX, u64::MAX),
     ] {
         let header = Header { reply, capacity, ..Header::honest(bytes.len() as u64) };
@@ -392,6 +397,7 @@ fn honest_requests() -> Vec<Vec<u8>> {
         Request::HostCall { function: 0, memory: Some(0), args: values },
         Request::CreateMemory { size: 4096, maximum: Some(8192) },
         Request::GrowMemory { memory: 0, size: 8192 },
+        Request::GrowHeap { size: 1 << 20 },
         Request::Panic("message".to_owned()),
         Request::Fault,
     ]
@@ -436,7 +442,16 @@ fn any_header_is_a_request_or_the_guests_failure() {
     let (mut guest, mut host) = (fresh(), Host::default());
     let mut random = Random(0x5a6e_d9a1_0000_0002);
     let bytes = bytes_of(&Request::GrowMemory { memory: 0, size: 0 });
-    let places = [0, ROOM, layout::HEAP, layout::MAILBOX, layout::GATE_DATA, u64::MAX, 1 << 63];
+    let places = [
+        0,
+        ROOM,
+        layout::HEAP,
+        layout::MORE_HEAP,
+        layout::MAILBOX,
+        layout::GATE_DATA,
+        u64::MAX,
+        1 << 63,
+    ];
     let mut number = |near: u64| match random.below(3) {
         0 => near.wrapping_add(random.below(128)).wrapping_sub(64),
         1 => random.below(128),

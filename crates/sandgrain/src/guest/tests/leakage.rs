@@ -2,6 +2,7 @@
 //! becomes by a reset to what it was before.
 
 use super::*;
+use crate::machine::plan::FIRST_HEAP;
 
 /// Nothing that any program of ours contains.
 const PATTERN: u64 = 0x0000_5a6e_d9a1_c3f7;
@@ -69,8 +70,10 @@ const CLEAR_SELECTORS: [u8; 13] =
 
 /// Has a guest fill all memory that it can reach.
 fn spoil_memory(attacker: &mut Attacker) {
+    attacker.guest.grow_heap(1).expect("a reply");
     for (start, len) in [
-        (layout::HEAP, Limits::default().heap),
+        (layout::HEAP, FIRST_HEAP),
+        (layout::MORE_HEAP, attacker.guest.heap.more()),
         (layout::MEMORIES + layout::MEMORY_OFFSET, 0x1_0000),
         (layout::MAILBOX + layout::MAILBOX_HEADER, layout::MAILBOX_SIZE - layout::MAILBOX_HEADER),
         (layout::STACK_TOP - Limits::default().stack, Limits::default().stack),
@@ -249,9 +252,9 @@ fn no_byte_of_memory_reaches_the_next_guest() {
         let all = memory.slice(0..memory.len() as u64).expect("all of it");
         assert_eq!(places(all), [0; 0], "{which}");
     }
-    // And as ring 3 sees it: the heap, as words that are not zero.
-    // mov rdi, HEAP; mov ecx, 64 MiB / 8; xor eax, eax; repe scasq; mov [FOUND], rcx
-    let words = ((Limits::default().heap / 8) as u32).to_le_bytes();
+    // And as ring 3 sees it: the heap's first part, as words that are not zero.
+    // mov rdi, HEAP; mov ecx, FIRST_HEAP / 8; xor eax, eax; repe scasq; mov [FOUND], rcx
+    let words = ((FIRST_HEAP / 8) as u32).to_le_bytes();
     let code = [
         &[0x48, 0xbf][..],
         &layout::HEAP.to_le_bytes(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::machine::address_space::LARGE_PAGE;
+use sandgrain_abi::message::HostReply;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -65,12 +66,13 @@ fn descend(guest: &Guest, table: u64, level: u32, above: &Leaf, walk: &mut Walk)
 }
 
 /// All states in which tables are looked at: before the first instruction, with a module, and after
-/// its memories have grown across large pages.
+/// its memories have grown across large pages and the heap has grown.
 fn states() -> Vec<(&'static str, Guest)> {
     let mut grown = started();
     for pages in [1, 31, 64, 200] {
         assert_ne!(call(&mut grown, "grow", vec![Value::I32(pages)]), [Value::I32(-1)]);
     }
+    grown.grow_heap(1).expect("a reply");
     vec![("fresh", fresh()), ("started", started()), ("grown", grown)]
 }
 
@@ -190,6 +192,7 @@ fn expected(guest: &Guest, loaded: bool, memories: &[u64]) -> Reach {
     let trap_stack = layout::TRAP_STACK_SIZE;
     add(layout::TRAP_STACK_TOP - trap_stack, trap_stack, true, false);
     add(layout::HEAP, guest.plan.heap.end - guest.plan.heap.start, true, false);
+    add(layout::MORE_HEAP, guest.heap.more(), true, false);
     if loaded {
         let artifact = module().artifact().expect("compiled for the VM");
         let text = artifact.text();
@@ -237,6 +240,20 @@ fn growth_adds_to_ring_3s_reach_just_what_was_asked_for() {
         assert_eq!(user_ranges(&guest), expected(&guest, true, &[size, 3 << 16]));
     }
     assert!(u64::from(pages.cast_unsigned()) << 16 > 8 * LARGE_PAGE);
+}
+
+#[test]
+fn a_heap_that_grows_adds_to_ring_3s_reach_just_what_was_given() {
+    let mut guest = started();
+    let memories = [1 << 16, 3 << 16];
+    for size in [1, 3 << 20, 3 << 20, (20 << 20) + 1, 1 << 40] {
+        let HostReply::Heap { size: given } = guest.grow_heap(size).expect("a reply") else {
+            panic!("no answer to a request for heap");
+        };
+        assert_eq!(given, guest.heap.more());
+        assert_eq!(user_ranges(&guest), expected(&guest, true, &memories));
+    }
+    assert!(guest.heap.more() > 20 << 20);
 }
 
 #[test]
