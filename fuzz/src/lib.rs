@@ -166,7 +166,7 @@ pub fn request(u: &mut Unstructured<'_>) -> Result<Request> {
             size: number(u, &[0, 1 << 16, 1 << 20])?,
         },
         10 => Request::Panic(u.arbitrary()?),
-        11 => Request::GrowHeap { size: number(u, &[0, 1 << 20, 4 << 20])? },
+        11 => Request::GrowHeap { size: number(u, &[0, 1 << 20, 2 << 20])? },
         _ => Request::Fault,
     })
 }

@@ -7,7 +7,7 @@
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use sandgrain::fuzzing::{Dispatcher, Hypercall};
-use sandgrain_abi::layout::{HEAP, MAILBOX, MAILBOX_HEADER, MAILBOX_SIZE};
+use sandgrain_abi::layout::{HEAP, MAILBOX, MAILBOX_HEADER, MAILBOX_SIZE, MORE_HEAP};
 use sandgrain_fuzz::{bytes_of, list, noise, number, request, write_seeds};
 use std::sync::{LazyLock, Mutex};
 
@@ -20,7 +20,8 @@ const ROOM: (u64, u64) = (MAILBOX + MAILBOX_HEADER, MAILBOX_SIZE - MAILBOX_HEADE
 fn range(u: &mut Unstructured<'_>, len: u64) -> Result<(u64, u64)> {
     Ok(match u.int_in_range(0..=7)? {
         0 => {
-            let address = number(u, &[0, MAILBOX, ROOM.0, MAILBOX + MAILBOX_SIZE, HEAP])?;
+            let address =
+                number(u, &[0, MAILBOX, ROOM.0, MAILBOX + MAILBOX_SIZE, HEAP, MORE_HEAP])?;
             (address, number(u, &[len, ROOM.1, 1 << 20])?)
         }
         1 | 2 => (HEAP, len),

@@ -133,10 +133,13 @@ impl Dispatcher {
         }
     }
 
-    /// The machine's own pages are as they were, and no linear memory lies in them or in another.
+    /// The machine's own pages are as they were, and no linear memory lies in them or in another; nor is the heap
+    /// larger than its room.
     fn check_memory(&self, guest: &Guest) {
         let untouched = first_pages(guest) == self.pages;
         assert!(untouched, "descriptors or the trap record were written to");
+        let heap = guest.heap.range(&guest.plan);
+        assert!(heap.end <= guest.plan.more_heap.end, "the heap is at {heap:x?}");
         let mut end = guest.plan.memories.start;
         for number in 0.. {
             let Some(range) = guest.memories.range(number) else { break };
