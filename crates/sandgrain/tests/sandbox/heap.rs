@@ -81,6 +81,25 @@ fn a_table_beyond_the_limit_is_refused_and_the_sandbox_goes_on() {
 }
 
 #[test]
+fn a_command_that_the_heap_has_to_grow_for_arrives() {
+    // Its imports are named one by one: 4 MB, which waits with the host while the guest makes room.
+    let name = "n".repeat(99_000);
+    let first =
+        format!(r#"(module (func (export "{name}") (param i32) (result i32) (local.get 0)))"#);
+    let import = format!(r#"(import "a" "{name}" (func (param i32) (result i32)))"#);
+    let second = format!(
+        r#"(module {} (func (export "f") (result i32) (call 39 (i32.const 7))))"#,
+        import.repeat(40)
+    );
+    let mut sandbox = sandbox(vm(), &first);
+    let main = sandbox.main();
+    sandbox.register("a", main);
+    let instance = sandbox.instantiate(&module(vm(), &second)).expect("an instance");
+    let results = sandbox.call_values(instance, "f", &[]).expect("a call");
+    assert_eq!(results, [Value::I32(7)]);
+}
+
+#[test]
 fn a_snapshot_has_the_heap_that_its_sandbox_had() {
     let mut first = sandbox(vm(), TABLE);
     grow(&mut first, MANY);
