@@ -68,8 +68,9 @@ impl MemoryImage {
     }
 
     /// An image of pages in files, each of them in order of guest-physical addresses and without overlaps. The
-    /// files are mapped, not read: see [`MemoryImage::layers`] for where they come from. Each must be a
-    /// regular file of this process's user that its mode lets nobody write to.
+    /// files are mapped, not read: see [`MemoryImage::layers`] and [`MemoryImage::files`] for where they come
+    /// from. Each must be a regular file of this process's user that its mode lets nobody write to, or one in
+    /// memory that is sealed.
     ///
     /// # Errors
     /// [`Error::Rejected`] if a file is not such a one, or a place lies outside of its file or over another.
@@ -106,6 +107,19 @@ impl MemoryImage {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn layers(&self) -> Result<(Vec<&[u8]>, Vec<Place>), Error> {
+        let (files, places) = self.sealed_files();
+        let contents = files.into_iter().map(|file| file.bytes()).collect::<Result<_, _>>()?;
+        Ok((contents, places))
+    }
+
+    /// As [`layers`](Self::layers), with the files themselves in place of their content: to be sent to another
+    /// process, which makes the same image of the same memory.
+    pub fn files(&self) -> (Vec<&File>, Vec<Place>) {
+        let (files, places) = self.sealed_files();
+        (files.into_iter().map(|file| file.file()).collect(), places)
+    }
+
+    fn sealed_files(&self) -> (Vec<&SealedFile>, Vec<Place>) {
         let mut files: Vec<&Arc<SealedFile>> = Vec::new();
         let places = self.0.iter().map(|extent| {
             let known = files.iter().position(|file| Arc::ptr_eq(file, &extent.file));
@@ -118,8 +132,7 @@ impl MemoryImage {
             Place { address, len, layer, offset }
         });
         let places = places.collect();
-        let contents = files.into_iter().map(|file| file.bytes()).collect::<Result<_, _>>()?;
-        Ok((contents, places))
+        (files.into_iter().map(|file| &**file).collect(), places)
     }
 
     /// Nothing but zeros.

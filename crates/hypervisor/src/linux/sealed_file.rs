@@ -41,16 +41,20 @@ impl SealedFile {
         Ok(SealedFile { file, len, view: OnceLock::new() })
     }
 
-    /// A file on disk, whose size is a whole number of pages. It must be a regular file of this process's user
-    /// that nobody may write to, by its mode: whoever can change it all the same, root and programs of
-    /// this very user, can change this process's memory too. Deleting it does no harm.
+    /// A file whose size is a whole number of pages: one in memory that is sealed, of whichever process; or a
+    /// regular file of this process's user that nobody may write to, by its mode: whoever can change it all
+    /// the same, root and programs of this very user, can change this process's memory too. Deleting it does
+    /// no harm.
     pub(crate) fn open(file: File) -> Result<Self, Error> {
         let status = status(&file)?;
         // SAFETY: it has no requirements.
         let user = unsafe { libc::geteuid() };
         let len = usize::try_from(status.st_size).unwrap_or(usize::MAX);
+        let sealed = is_sealed(&file);
         let what = if status.st_mode & libc::S_IFMT != libc::S_IFREG {
             "it is no regular file"
+        } else if sealed && len.is_multiple_of(PAGE_SIZE) {
+            return Ok(SealedFile { file, len, view: OnceLock::new() });
         } else if status.st_uid != user {
             "it belongs to another user"
         } else if status.st_mode & 0o222 != 0 {
@@ -171,10 +175,20 @@ fn create() -> Result<File, Error> {
     Err(Error::last_os_error("memfd_create"))
 }
 
+/// Those that keep content and size as they are.
+const SEALS: i32 = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+
+/// Whether a file is one in memory whose content and size cannot be changed any more.
+fn is_sealed(file: &File) -> bool {
+    // SAFETY: the descriptor is open, and the command takes nothing.
+    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
+    // Of files that cannot be sealed it is an error, -1, which has every bit.
+    seals >= 0 && seals & SEALS == SEALS
+}
+
 fn seal(file: &File) -> Result<(), Error> {
-    let seals = libc::F_SEAL_WRITE | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: the descriptor is open, and the command takes an integer.
-    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) } != 0 {
         return Err(Error::last_os_error("fcntl(F_ADD_SEALS)"));
     }
     Ok(())
@@ -233,6 +247,16 @@ mod tests {
         assert!(refused(open()).contains("multiple"));
         let other = SealedFile::open(std::fs::File::open(directory.path()).unwrap());
         assert!(refused(other).contains("regular file"));
+    }
+
+    #[test]
+    fn a_sealed_file_of_another_process_is_taken_and_one_that_is_not_sealed_is_not() {
+        let sealed = SealedFile::new([&b"theirs"[..]]).unwrap();
+        let theirs = SealedFile::open(sealed.file().try_clone().unwrap()).unwrap();
+        assert_eq!(&theirs.bytes().unwrap()[..6], b"theirs");
+        let open = super::create().unwrap();
+        open.set_len(4096).unwrap();
+        assert!(SealedFile::open(open).is_err(), "its content could change");
     }
 
     #[test]
