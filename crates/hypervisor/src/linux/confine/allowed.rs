@@ -109,6 +109,7 @@ const SOMETIMES: &[(c_long, &[Check], &str)] = &[
     (libc::SYS_tgkill, &[IsSelf(0)], "a kick, or an abort: of this process's own threads"),
     (libc::SYS_prctl, &[Is(0, libc::PR_SET_NAME as u32)], "a thread's name"),
     (libc::SYS_prctl, &[Is(0, PR_SET_VMA), Is(1, 0)], "glibc names memory when it is told to"),
+    (libc::SYS_setpriority, &[Is(0, libc::PRIO_PROCESS), Is(1, 0)], "a thread steps back"),
     (libc::SYS_fcntl, &[Is(1, libc::F_DUPFD_CLOEXEC as u32)], "`try_clone` of a socket"),
     (libc::SYS_fcntl, &[Is(1, libc::F_GETFD as u32)], "`std` checks descriptors in debug builds"),
     (libc::SYS_fcntl, &[Is(1, libc::F_GETFL as u32)], "how a descriptor that arrived was opened"),
