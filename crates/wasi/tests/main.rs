@@ -8,6 +8,7 @@ mod files;
 mod functions;
 mod hostile;
 mod reach;
+mod sleeping;
 mod streams;
 mod support;
 mod window;
