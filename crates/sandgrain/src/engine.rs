@@ -9,10 +9,11 @@ use crate::machine::base::Base;
 use crate::machine::plan::Plan;
 use crate::stop::Watchdog;
 use crate::vcpus::Vcpus;
+use crate::workers::Device;
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_compile::{Cache, Compiler, Settings};
 use sandgrain_hypervisor::Hypervisor;
-use sandgrain_hypervisor::kvm::{Kvm, KvmOptions};
+use sandgrain_hypervisor::kvm::{DEVICE, Kvm, KvmOptions};
 use std::fmt;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -45,13 +46,15 @@ pub(crate) enum Platform {
 pub(crate) struct Virtual {
     pub(crate) hypervisor: Box<dyn Hypervisor>,
     pub(crate) base: Base,
+    /// What a worker process opens to have the same.
+    pub(crate) device: Device,
     booted: Booted,
     /// The names by which the engine in the guest asks for CPU features.
     features: Vec<String>,
 }
 
 impl Virtual {
-    pub(crate) fn new(hypervisor: Box<dyn Hypervisor>) -> Result<Self> {
+    pub(crate) fn new(hypervisor: Box<dyn Hypervisor>, device: Device) -> Result<Self> {
         // The compiler has other names for some of them.
         let features = hypervisor.cpu_features().names().into_iter().map(|name| match name {
             "sse41" => "sse4.1".to_owned(),
@@ -59,7 +62,7 @@ impl Virtual {
             other => other.to_owned(),
         });
         let features = features.collect();
-        Ok(Self { hypervisor, base: Base::new()?, booted: Booted::default(), features })
+        Ok(Self { hypervisor, base: Base::new()?, device, booted: Booted::default(), features })
     }
 
     /// A guest with the runtime in it that has not run yet, with room for these modules.
@@ -227,7 +230,7 @@ impl EngineBuilder {
             let hypervisor = self.open().map_err(|error| Error::NoHypervisor(error.to_string()))?;
             let names = hypervisor.cpu_features().names();
             let features = names.into_iter().map(str::to_owned).collect();
-            (Platform::Vm(Box::new(Virtual::new(hypervisor)?)), features)
+            (Platform::Vm(Box::new(Virtual::new(hypervisor, self.device())?)), features)
         };
         let compiler = Compiler::new(&Settings { cpu_features: features })?;
         let cache = match self.cache {
@@ -243,12 +246,13 @@ impl EngineBuilder {
         Ok(Engine { inner: Arc::new(Inner { platform, compiler, cache, watchdog, vcpus }) })
     }
 
+    fn device(&self) -> Device {
+        let path = self.device.clone().unwrap_or_else(|| PathBuf::from(DEVICE));
+        Device { path, available_tss: self.available_tss }
+    }
+
     fn open(&self) -> Result<Box<dyn Hypervisor>, sandgrain_hypervisor::Error> {
-        if self.device.is_none() && !self.available_tss {
-            return sandgrain_hypervisor::open();
-        }
-        let path = self.device.clone().unwrap_or_else(|| PathBuf::from("/dev/kvm"));
-        let options = KvmOptions { available_tss: self.available_tss };
-        Ok(Box::new(Kvm::open_with(&path, options)?))
+        let Device { path, available_tss } = self.device();
+        Ok(Box::new(Kvm::open_with(&path, KvmOptions { available_tss })?))
     }
 }

@@ -4,6 +4,7 @@ use crate::error::{Error, Result, described};
 use crate::host::Host;
 use crate::learned::PageSet;
 use crate::limits::Limits;
+use crate::linear_memory::LinearMemory;
 use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE};
 use crate::machine::base::{self, Base};
 use crate::machine::descriptors;
@@ -17,7 +18,6 @@ use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
 use sandgrain_abi::message::{Boot, Command, HostReply, Request};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Value};
-use sandgrain_compile::Artifact;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
 use std::ops::Range;
 use std::time::Instant;
@@ -32,6 +32,9 @@ mod tests;
 
 pub(crate) use booted::Booted;
 pub(crate) use image::GuestImage;
+
+/// What is limited where a module does not fit beside the others.
+pub(crate) const NO_ROOM_FOR_CODE: &str = "code of modules that are added later";
 
 /// The largest request that is taken from a guest, in bytes.
 const MAX_REQUEST: u64 = 1 << 20;
@@ -56,11 +59,37 @@ fn boot_message(limits: &Limits, plan: &Plan, cpu_features: Vec<String>) -> Boot
 
 /// A call of a host function, as the guest has made it.
 #[derive(Clone, Debug)]
-struct HostCall {
-    function: u32,
+pub(crate) struct HostCall {
+    pub(crate) function: u32,
     /// The linear memory that its caller exports.
-    memory: Option<u32>,
-    args: Vec<Value>,
+    pub(crate) memory: Option<u32>,
+    pub(crate) args: Vec<Value>,
+}
+
+/// What a guest's calls are answered by.
+pub(crate) trait Answers {
+    /// Why the call under way is to stop, if it is.
+    fn stopped(&self) -> Option<Error>;
+
+    /// Whether the guest has to wait for the answer to a call, without a thread.
+    fn puts_off(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<bool>;
+
+    /// Answers a call. It may be one that was put off.
+    fn answer(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<HostReply>;
+}
+
+impl Answers for Host {
+    fn stopped(&self) -> Option<Error> {
+        Host::stopped(self)
+    }
+
+    fn puts_off(&mut self, call: &HostCall, mut memory: Option<&mut [u8]>) -> Result<bool> {
+        Host::puts_off(self, call.function, memory.as_mut().map(|bytes| bytes as _), &call.args)
+    }
+
+    fn answer(&mut self, call: &HostCall, mut memory: Option<&mut [u8]>) -> Result<HostReply> {
+        self.call(call.function, memory.as_mut().map(|bytes| bytes as _), &call.args)
+    }
 }
 
 /// Where a run has ended.
@@ -160,8 +189,7 @@ impl Guest {
     }
 
     /// Puts a module's code into the guest: its text executable, the rest readable. Its address.
-    fn load(&mut self, artifact: &Artifact) -> Result<(u64, u64)> {
-        let (code, text) = (artifact.code(), artifact.text());
+    pub(crate) fn load(&mut self, code: &[u8], text: Range<usize>) -> Result<(u64, u64)> {
         let len = (code.len() as u64).next_multiple_of(PAGE_SIZE);
         // Large code starts where large pages can map it.
         let alignment = if len >= LARGE_PAGE { LARGE_PAGE } else { PAGE_SIZE };
@@ -169,7 +197,7 @@ impl Guest {
         let Some((start, phys)) = self.plan.place_code(start, len) else {
             let Plan { code, more_code, .. } = &self.plan;
             return Err(Error::Limit {
-                what: "code of modules that are added later",
+                what: NO_ROOM_FOR_CODE,
                 limit: format!("{} bytes", code.end - code.start + more_code.end - more_code.start),
                 detail: format!("another module of {len} bytes does not fit"),
             });
@@ -192,7 +220,7 @@ impl Guest {
     }
 
     /// Runs the guest until it waits for its first command.
-    fn start(&mut self, host: &mut Host) -> Result<()> {
+    fn start(&mut self, host: &mut dyn Answers) -> Result<()> {
         match self.run(host)? {
             Stop::Idle(Request::Ready) => Ok(()),
             Stop::Idle(other) => Err(Error::Guest(format!("it began with {}", described(&other)))),
@@ -201,7 +229,7 @@ impl Guest {
     }
 
     /// Runs until the guest has nothing more to ask, or has to wait.
-    fn run(&mut self, host: &mut Host) -> Result<Stop> {
+    fn run(&mut self, host: &mut dyn Answers) -> Result<Stop> {
         self.idle = false;
         loop {
             let entered = Instant::now();
@@ -219,7 +247,7 @@ impl Guest {
     }
 
     /// Runs until what the guest was told is done, or it has to wait.
-    fn progress(&mut self, host: &mut Host) -> Result<Progress> {
+    fn progress(&mut self, host: &mut dyn Answers) -> Result<Progress> {
         match self.run(host)? {
             Stop::Idle(Request::Done(outcome)) => Ok(Progress::Done(outcome)),
             Stop::Idle(other) => {
@@ -233,7 +261,7 @@ impl Guest {
     fn exit(
         &mut self,
         exit: Result<VmExit, sandgrain_hypervisor::Error>,
-        host: &mut Host,
+        host: &mut dyn Answers,
     ) -> Result<Option<Stop>> {
         match exit.map_err(|error| Error::hypervisor(&error))? {
             VmExit::PortOut { port: layout::PORT_HYPERCALL, .. } => self.hypercall(host),
@@ -247,7 +275,7 @@ impl Guest {
         }
     }
 
-    fn hypercall(&mut self, host: &mut Host) -> Result<Option<Stop>> {
+    fn hypercall(&mut self, host: &mut dyn Answers) -> Result<Option<Stop>> {
         self.stats.hypercalls += 1;
         let Some(request) = self.receive()? else {
             return Ok(None);
@@ -256,7 +284,7 @@ impl Guest {
             Request::Ready | Request::Done(_) => return Ok(Some(Stop::Idle(request))),
             Request::HostCall { function, memory, args } => {
                 let call = HostCall { function, memory, args };
-                if self.puts_off(&call, host)? {
+                if host.puts_off(&call, self.memory_of(&call)?)? {
                     self.waiting = Some(call);
                     return Ok(Some(Stop::Waiting));
                 }
@@ -286,30 +314,60 @@ impl Guest {
     }
 
     /// Replies to a request other than the last.
-    fn answer(&mut self, answer: &HostReply, host: &Host) -> Result<()> {
+    fn answer(&mut self, answer: &HostReply, host: &dyn Answers) -> Result<()> {
         self.reply(answer)?;
         // A host function may have used up the time; the guest must not get another turn then.
         host.stopped().map_or(Ok(()), Err)
     }
 
-    /// Whether the answer to a call is put off.
-    fn puts_off(&mut self, call: &HostCall, host: &mut Host) -> Result<bool> {
-        if !host.awaits {
-            return Ok(host.puts_off(call.function, &call.args));
-        }
-        Ok(host.begin(call.function, self.memory_of(call)?, &call.args))
-    }
-
-    fn host_call(&mut self, call: &HostCall, host: &mut Host) -> Result<HostReply> {
+    fn host_call(&mut self, call: &HostCall, host: &mut dyn Answers) -> Result<HostReply> {
         let span = tracing::trace_span!("hypercall", function = call.function);
         let _entered = span.enter();
         self.stats.host_calls += 1;
-        host.call(call.function, self.memory_of(call)?, &call.args)
+        host.answer(call, self.memory_of(call)?)
     }
 
     /// The linear memory that a caller exports.
     fn memory_of(&mut self, call: &HostCall) -> Result<Option<&mut [u8]>> {
-        call.memory.map(|number| Machine::memory(self, number)).transpose()
+        call.memory.map(|number| self.memory(number)).transpose()
+    }
+
+    /// The bytes of a linear memory; none if there is no such memory.
+    pub(crate) fn memory(&mut self, number: u32) -> Result<&mut [u8]> {
+        let range = self.memories.range(number).unwrap_or(0..0);
+        self.vm.memory_mut().slice_mut(range).map_err(|error| Error::hypervisor(&error))
+    }
+
+    pub(crate) fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Pages of memory that the guest has to itself.
+    pub(crate) fn private_pages(&self) -> Result<u64> {
+        self.vm.memory().resident_pages().map_err(|error| Error::hypervisor(&error))
+    }
+
+    /// Has the guest do something, and answers its calls.
+    pub(crate) fn execute(
+        &mut self,
+        command: &Command,
+        host: &mut dyn Answers,
+    ) -> Result<Progress> {
+        if !self.idle {
+            self.start(host)?;
+        }
+        self.reply(command)?;
+        self.progress(host)
+    }
+
+    /// Has the guest go on with the answer to the call that it waits with.
+    pub(crate) fn resume(&mut self, host: &mut dyn Answers) -> Result<Progress> {
+        let Some(call) = self.waiting.take() else {
+            return Err(Error::Host("a guest that does not wait was resumed".to_owned()));
+        };
+        let answer = self.host_call(&call, host)?;
+        self.answer(&answer, host)?;
+        self.progress(host)
     }
 
     /// Reads the guest's request. `None`: it asked again for a reply, and has it.
@@ -410,40 +468,29 @@ impl Guest {
 impl Machine for Guest {
     fn load(&mut self, module: &Module) -> Result<(u64, u64)> {
         match module.artifact() {
-            Some(artifact) => self.load(artifact),
+            Some(artifact) => self.load(artifact.code(), artifact.text()),
             None => Err(Error::BadCall("the module was compiled to run without a VM".to_owned())),
         }
     }
 
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
-        if !self.idle {
-            self.start(host)?;
-        }
-        self.reply(command)?;
-        self.progress(host)
+        Guest::execute(self, command, host)
     }
 
     fn resume(&mut self, host: &mut Host) -> Result<Progress> {
-        let Some(call) = self.waiting.take() else {
-            return Err(Error::Host("a guest that does not wait was resumed".to_owned()));
-        };
-        let answer = self.host_call(&call, host)?;
-        self.answer(&answer, host)?;
-        self.progress(host)
+        Guest::resume(self, host)
     }
 
-    fn memory(&mut self, number: u32) -> Result<&mut [u8]> {
-        let range = self.memories.range(number).unwrap_or(0..0);
-        self.vm.memory_mut().slice_mut(range).map_err(|error| Error::hypervisor(&error))
+    fn memory(&mut self, number: u32) -> Result<Box<dyn LinearMemory + '_>> {
+        Ok(Box::new(Guest::memory(self, number)?))
     }
 
     fn stats(&mut self) -> &mut Stats {
-        &mut self.stats
+        self.stats_mut()
     }
 
     fn resident_pages(&self) -> Result<Option<u64>> {
-        let pages = self.vm.memory().resident_pages();
-        pages.map(Some).map_err(|error| Error::hypervisor(&error))
+        self.private_pages().map(Some)
     }
 
     fn touched(&self, image: &GuestImage) -> Result<PageSet> {

@@ -2,11 +2,13 @@
 
 use crate::error::{BoxError, Error, Result};
 use crate::host_functions::{Caller, HostFunctions, Pending};
+use crate::linear_memory::LinearMemory;
 use crate::stop::{Control, Reason};
 use sandgrain_abi::Value;
 use sandgrain_abi::message::HostReply;
 use sandgrain_abi::types::{FuncType, ValType};
-use sandgrain_wasi::{Cancel, Function, Reply, ValueType, Wasi};
+use sandgrain_wasi::{Cancel, Function, Reach, Reply, ValueType, Wasi};
+use std::ops::Range;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,35 @@ fn slots(args: &[Value]) -> Result<([u64; 16], usize)> {
     Ok((slots, args.len()))
 }
 
+/// Gets those bytes of a memory into its window that a call of WASI is going to read or to change. What it is
+/// going to fill; nothing, if all of the memory is at hand.
+fn lend(
+    function: Function,
+    args: &[u64],
+    wasi: &mut Wasi,
+    memory: &mut dyn LinearMemory,
+) -> Result<Option<Reach>> {
+    if memory.is_here() {
+        return Ok(None);
+    }
+    // A window is no larger than the address space.
+    let bytes = |range: &Range<u64>| range.start as usize..range.end as usize;
+    let (size, sizes) = (memory.size() as u64, wasi.list_sizes());
+    let reach = function
+        .reach(args, size, &sizes, |range| memory.bytes(bytes(&range)).map(|list| list.to_vec()))?;
+    for range in reach.read.iter().chain(&reach.lent) {
+        memory.bytes(bytes(range))?;
+    }
+    Ok(Some(reach))
+}
+
+/// A call by its number, if it is one of WASI: which function, its arguments and how many.
+pub(crate) fn wasi_call(number: u32, args: &[Value]) -> Option<(Function, [u64; 16], usize)> {
+    let function = number.checked_sub(WASI).and_then(|number| u16::try_from(number).ok());
+    let (slots, count) = slots(args).ok()?;
+    Some((Function::from_index(function?)?, slots, count))
+}
+
 impl Host {
     /// What the host offers under a name: its number, and its type.
     pub(crate) fn find(&self, module: &str, name: &str) -> Result<(u32, FuncType), String> {
@@ -76,43 +107,56 @@ impl Host {
         }
     }
 
-    /// Whether the answer to a call is put off: whoever runs the guest wants to know first.
-    pub(crate) fn puts_off(&self, function: u32, args: &[Value]) -> bool {
+    /// Whether whoever runs the guest wants to know of a call before it is answered.
+    fn stops_at(&self, function: u32, args: &[Value]) -> bool {
         let reads = |number| Function::from_index(number).is_some_and(|f| f.name() == "fd_read");
         self.stop_at_input
             && args.first() == Some(&Value::I32(0))
             && function.checked_sub(WASI).and_then(|n| u16::try_from(n).ok()).is_some_and(reads)
     }
 
-    /// Whether a call takes its time, and whoever runs the guest does without a thread that waits for it: it
-    /// is [pending](Self::pending) then. With the answer, the host is to be asked again.
-    pub(crate) fn begin(
+    /// Whether the answer to a call is put off: because whoever runs the guest wants to know of it first, or
+    /// because it takes its time, and there is no thread that waits for it. In that case it is
+    /// [pending](Self::pending). Then the host is to be [asked](Self::call) once more.
+    pub(crate) fn puts_off(
         &mut self,
         function: u32,
-        memory: Option<&mut [u8]>,
+        memory: Option<&mut dyn LinearMemory>,
         args: &[Value],
-    ) -> bool {
+    ) -> Result<bool> {
+        if !self.awaits {
+            return Ok(self.stops_at(function, args));
+        }
         self.pending = match function.checked_sub(WASI) {
             None => self.functions.begin(function as usize, args),
-            Some(number) => self.begin_sleep(number, memory, args),
+            Some(number) => self.begin_sleep(number, memory, args)?,
         };
-        self.pending.is_some()
+        Ok(self.pending.is_some())
     }
 
     fn begin_sleep(
         &mut self,
         number: u32,
-        memory: Option<&mut [u8]>,
+        memory: Option<&mut dyn LinearMemory>,
         args: &[Value],
-    ) -> Option<Pending> {
-        let function = u16::try_from(number).ok().and_then(Function::from_index)?;
-        let (slots, count) = slots(args).ok()?;
-        let memory = memory.unwrap_or_default();
-        let time = self.wasi.as_mut()?.sleeps_for(function, slots.get(..count)?, memory)?;
-        let sleep = sandgrain_wasi::sleep(time).ok()?;
-        Some(Box::pin(async move {
-            sleep.await;
-            Ok(Vec::new())
+    ) -> Result<Option<Pending>> {
+        // What is wrong with the call is said where it is answered.
+        let function = u16::try_from(number).ok().and_then(Function::from_index);
+        let (Some(function), Some(memory), Ok((slots, count))) = (function, memory, slots(args))
+        else {
+            return Ok(None);
+        };
+        let (Some(wasi), Some(args)) = (&mut self.wasi, slots.get(..count)) else {
+            return Ok(None);
+        };
+        lend(function, args, wasi, memory)?;
+        let time = wasi.sleeps_for(function, args, memory.whole());
+        let sleep = time.and_then(|time| sandgrain_wasi::sleep(time).ok());
+        Ok(sleep.map(|sleep| -> Pending {
+            Box::pin(async move {
+                sleep.await;
+                Ok(Vec::new())
+            })
         }))
     }
 
@@ -142,7 +186,7 @@ impl Host {
     pub(crate) fn call(
         &mut self,
         function: u32,
-        memory: Option<&mut [u8]>,
+        memory: Option<&mut dyn LinearMemory>,
         args: &[Value],
     ) -> Result<HostReply> {
         let result = match (function.checked_sub(WASI), self.answer.take()) {
@@ -167,7 +211,7 @@ impl Host {
     fn call_wasi(
         &mut self,
         number: u32,
-        memory: Option<&mut [u8]>,
+        memory: Option<&mut dyn LinearMemory>,
         args: &[Value],
         has_slept: bool,
     ) -> Result<Vec<Value>> {
@@ -178,11 +222,21 @@ impl Host {
         let span = tracing::trace_span!("wasi", function = function.name());
         let _entered = span.enter();
         let (slots, count) = slots(args)?;
-        let (args, memory) = (slots.get(..count).unwrap_or_default(), memory.unwrap_or_default());
+        let args = slots.get(..count).unwrap_or_default();
+        let mut none: &mut [u8] = &mut [];
+        let memory = memory.unwrap_or(&mut none);
+        let reach = lend(function, args, wasi, memory)?;
         let reply = match has_slept {
-            true => Wasi::wake(args, memory),
-            false => wasi.call(function, args, memory, &self.cancel),
+            true => Wasi::wake(args, memory.whole()),
+            false => wasi.call(function, args, memory.whole(), &self.cancel),
         };
+        if let Some(reach) = reach {
+            let filled = match &reply {
+                Ok(Reply::Value(errno)) => reach.filled_by(*errno, memory.whole()),
+                _ => Vec::new(),
+            };
+            memory.filled(filled, reach.filled);
+        }
         match reply {
             Ok(Reply::Value(_)) if function.results().is_empty() => Ok(Vec::new()),
             Ok(Reply::Value(errno)) => Ok(vec![Value::I32(errno)]),

@@ -1,6 +1,7 @@
 //! Host functions: what a guest may call of the host.
 
 use crate::error::{BoxError, Error, ImportError};
+use crate::linear_memory::LinearMemory;
 use crate::typed::{WasmValue, WasmValues, func_type};
 use sandgrain_abi::types::FuncType;
 use sandgrain_abi::value::Value;
@@ -14,23 +15,30 @@ use tracing::Instrument;
 
 /// What a host function sees of the guest that called it.
 pub struct Caller<'a> {
-    memory: Option<&'a mut [u8]>,
+    memory: Option<&'a mut dyn LinearMemory>,
 }
 
 impl<'a> Caller<'a> {
-    pub(crate) fn new(memory: Option<&'a mut [u8]>) -> Self {
+    pub(crate) fn new(memory: Option<&'a mut dyn LinearMemory>) -> Self {
         Self { memory }
     }
 
+    fn linear_memory(&mut self) -> Result<&mut (dyn LinearMemory + 'a), BoxError> {
+        self.memory.as_deref_mut().ok_or_else(|| {
+            "the calling module exports no memory named \"memory\"; it must, to pass bytes".into()
+        })
+    }
+
     /// The linear memory that the calling module exports as `memory`, all of it. The guest stands
-    /// still until the host function returns.
+    /// still until the host function returns. If the guest is in a [worker process](crate::Workers), all of it
+    /// is copied here: better ask for the [bytes](Self::bytes) that are needed.
     ///
     /// # Errors
     /// When the module exports none.
     pub fn memory(&mut self) -> Result<&mut [u8], BoxError> {
-        self.memory.as_deref_mut().ok_or_else(|| {
-            "the calling module exports no memory named \"memory\"; it must, to pass bytes".into()
-        })
+        let memory = self.linear_memory()?;
+        let size = memory.size();
+        Ok(memory.bytes(0..size)?)
     }
 
     /// The `len` bytes from `address` on in the caller's memory. Both are the guest's: checked here.
@@ -38,18 +46,21 @@ impl<'a> Caller<'a> {
     /// # Errors
     /// When they do not lie within the memory, or the module exports none.
     pub fn bytes(&mut self, address: u32, len: u32) -> Result<&mut [u8], BoxError> {
-        let memory = self.memory()?;
-        let size = memory.len();
+        let memory = self.linear_memory()?;
+        let size = memory.size();
         let start = address as usize;
-        start.checked_add(len as usize).and_then(|end| memory.get_mut(start..end)).ok_or_else(
-            || format!("{len} bytes at {address} are outside a memory of {size} bytes").into(),
-        )
+        match start.checked_add(len as usize) {
+            Some(end) if end <= size => Ok(memory.bytes(start..end)?),
+            _ => {
+                Err(format!("{len} bytes at {address} are outside a memory of {size} bytes").into())
+            }
+        }
     }
 }
 
 impl fmt::Debug for Caller<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("memory", &self.memory.as_ref().map(|m| m.len())).finish()
+        f.debug_struct("Caller").field("memory", &self.memory.as_ref().map(|m| m.size())).finish()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which pages calls touch: learned from the first few sandboxes of a snapshot, for all that come after.
 
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,34 @@ pub(crate) struct PageSet {
     pub(crate) written: Vec<Range<u64>>,
     /// Those that were only read.
     pub(crate) read: Vec<Range<u64>>,
+}
+
+impl Encode for PageSet {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.list(&self.written);
+        out.list(&self.read);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { written: from.list()?, read: from.list()? })
+    }
+}
+
+/// Pages between two ranges that cost less to have than to ask for the ranges one by one.
+const MAX_GAP: u64 = 3 * PAGE;
+
+impl PageSet {
+    /// Ranges with all of the pages, whatever was done with them, and few others.
+    pub(crate) fn ranges(&self) -> Vec<Range<u64>> {
+        let mut joined: Vec<Range<u64>> = Vec::new();
+        for range in united(&[&self.written, &self.read], u64::MAX / PAGE) {
+            match joined.last_mut() {
+                Some(last) if range.start - last.end <= MAX_GAP => last.end = range.end,
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
 }
 
 /// What is known of a snapshot's calls.
@@ -113,6 +142,13 @@ mod tests {
         assert!(learned.is_curious());
         learned.add(&PageSet::default());
         assert!(!learned.is_curious());
+    }
+
+    #[test]
+    fn ranges_are_asked_for_once_and_small_gaps_are_filled() {
+        let set = set(&[(10, 12), (40, 41)], &[(8, 11), (15, 16), (20, 21), (40, 42)]);
+        assert_eq!(set.ranges(), ranges(&[(8, 16), (20, 21), (40, 42)]));
+        assert!(PageSet::default().ranges().is_empty());
     }
 
     #[test]

@@ -60,6 +60,7 @@ mod host;
 mod host_functions;
 mod learned;
 mod limits;
+mod linear_memory;
 mod machine;
 mod module;
 mod pool;
@@ -71,6 +72,7 @@ mod stop;
 mod store;
 mod typed;
 mod vcpus;
+mod workers;
 
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BoxError, Error, ImportError, Result, Trap};
@@ -87,6 +89,7 @@ pub use stats::Stats;
 pub use stop::InterruptHandle;
 pub use store::SnapshotStore;
 pub use typed::{WasmValue, WasmValues};
+pub use workers::{Workers, be_worker_if_asked};
 
 pub use sandgrain_abi::message::{Frame, TrapCode};
 pub use sandgrain_abi::types;

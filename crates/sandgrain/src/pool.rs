@@ -10,6 +10,7 @@ mod threads;
 use crate::error::{BoxError, Error, Result};
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use crate::snapshot::Snapshot;
+use crate::workers::Workers;
 use std::fmt;
 use std::ops::{Deref, DerefMut, RangeInclusive};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -38,6 +39,7 @@ type WarmUp = dyn Fn(&mut Sandbox) -> Result<(), BoxError> + Send + Sync;
 /// How a pool's sandboxes are made.
 struct Recipe {
     snapshot: Snapshot,
+    workers: Option<Workers>,
     configure: Box<Configure>,
     warm_up: Option<Box<WarmUp>>,
 }
@@ -67,7 +69,8 @@ impl PoolBuilder {
     }
 
     /// How many VMs there may be, those in use included. Default: 64, which is also about what a process
-    /// should have: the kernel takes longer for everything the more VMs a process has.
+    /// should have: the kernel takes longer for everything the more VMs a process has. For many more there are
+    /// [worker processes](Self::workers).
     #[must_use]
     pub fn at_most(mut self, total: usize) -> Self {
         self.bounds.max_total = total;
@@ -78,6 +81,13 @@ impl PoolBuilder {
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// Has the VMs in worker processes, some dozens in each, instead of in this one.
+    #[must_use]
+    pub fn workers(mut self, workers: &Workers) -> Self {
+        self.recipe.workers = Some(workers.clone());
         self
     }
 
@@ -116,9 +126,13 @@ impl PoolBuilder {
                  must not be larger than the second, nor that than the third, nor that be 0"
             )));
         }
-        if max_total > MAX_TOTAL {
+        let (most, whose, try_this) = match &self.recipe.workers {
+            None => (MAX_TOTAL, "one process", "fewer, or worker processes"),
+            Some(_) => (MAX_IN_WORKERS, "with worker processes it", "fewer"),
+        };
+        if max_total > most {
             return Err(Error::BadCall(format!(
-                "a pool of {max_total} VMs; one process can have {MAX_TOTAL} at the most"
+                "a pool of {max_total} VMs; {whose} can have {most} at the most; try: {try_this}"
             )));
         }
         let (bin, retired) = mpsc::sync_channel(MAX_RETIRED);
@@ -142,6 +156,9 @@ const MAX_RETIRED: usize = 16;
 
 /// More VMs than this no process has use for: each is two descriptors and dozens of mappings.
 const MAX_TOTAL: usize = 1000;
+
+/// No machine of today has memory for more.
+const MAX_IN_WORKERS: usize = 1_000_000;
 
 impl fmt::Debug for PoolBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -207,6 +224,7 @@ impl Pool {
         PoolBuilder {
             recipe: Recipe {
                 snapshot: snapshot.clone(),
+                workers: None,
                 configure: Box::new(|builder| builder),
                 warm_up: None,
             },
@@ -225,7 +243,13 @@ impl Pool {
     /// [`SandboxBuilder::build`].
     pub fn take(&self, tenant: &str) -> Result<Pooled<'_>> {
         let tenant: Tenant = tenant.into();
-        let taken = self.shared.take(&tenant);
+        let taken = loop {
+            match self.shared.take(&tenant) {
+                // Gone with a worker.
+                Taken::Ready(parked) if !parked.sandbox.is_alive() => self.shared.replace(parked),
+                taken => break taken,
+            }
+        };
         self.shared.wanted.notify_one();
         let sandbox = match taken {
             Taken::Ready(parked) => parked.sandbox,

@@ -6,6 +6,7 @@ use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::learned::PageSet;
 use crate::limits::Limits;
+use crate::linear_memory::LinearMemory;
 use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::stats::Stats;
@@ -97,12 +98,13 @@ impl Machine for Reference {
         Err(Error::Host("a guest without a VM cannot wait".to_owned()))
     }
 
-    fn memory(&mut self, number: u32) -> Result<&mut [u8]> {
+    fn memory(&mut self, number: u32) -> Result<Box<dyn LinearMemory + '_>> {
         let store = self.instances.store_mut();
-        match store.data().embedder.memories.get(number as usize).copied() {
-            Some(memory) => Ok(memory.data_mut(store)),
-            None => Ok(&mut []),
-        }
+        let bytes: &mut [u8] = match store.data().embedder.memories.get(number as usize).copied() {
+            Some(memory) => memory.data_mut(store),
+            None => &mut [],
+        };
+        Ok(Box::new(bytes))
     }
 
     fn stats(&mut self) -> &mut Stats {
@@ -146,7 +148,7 @@ impl Embedder for Process {
         memory: Option<Memory>,
         args: Vec<Value>,
     ) -> Result<HostReply, String> {
-        let (memory, state) = match memory {
+        let (mut memory, state) = match memory {
             Some(memory) => {
                 let (bytes, state) = memory.data_and_store_mut(caller);
                 (Some(bytes), state)
@@ -155,7 +157,7 @@ impl Embedder for Process {
         };
         let process = &mut state.embedder;
         process.host_calls += 1;
-        match process.host.call(function, memory, &args) {
+        match process.host.call(function, memory.as_mut().map(|bytes| bytes as _), &args) {
             Ok(reply) => Ok(reply),
             Err(error) => {
                 process.fatal = Some(error);

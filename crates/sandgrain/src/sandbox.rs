@@ -14,7 +14,8 @@ use crate::error::{Error, ImportError, Result, Trap, described};
 use crate::host::Host;
 use crate::host_functions::HostImport;
 use crate::limits::Limits;
-use crate::machine::{Machine, Progress};
+use crate::linear_memory::LinearMemory;
+use crate::machine::{Machine, Progress, Step};
 use crate::module::{Interface, Module};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
@@ -113,7 +114,7 @@ impl Sandbox {
         let span = tracing::debug_span!("call", name);
         let _entered = span.enter();
         let (command, results) = self.call_command(instance, name, args)?;
-        let outcome = self.execute(&command)?;
+        let outcome = self.execute(command)?;
         self.returned(outcome, &results)
     }
 
@@ -128,7 +129,7 @@ impl Sandbox {
         let (address, len) = self.machine.load(module)?;
         self.note_imports(module, &imports);
         let command = Command::Instantiate { address, len, imports };
-        match self.execute(&command)? {
+        match self.execute(command)? {
             Outcome::Instantiated(number) if number as usize == self.instances.len() => {
                 self.instances.push(Arc::clone(module.interface()));
                 Ok(Instance(number))
@@ -158,7 +159,7 @@ impl Sandbox {
     pub fn global(&mut self, instance: Instance, name: &str) -> Result<Value> {
         let ty = self.global_type(instance, name)?;
         let command = Command::GetGlobal { instance: instance.0, export: name.to_owned() };
-        match self.execute(&command)? {
+        match self.execute(command)? {
             Outcome::Returned(values) if values.len() == 1 && check::fits(&values[0], ty.value) => {
                 Ok(values[0])
             }
@@ -180,7 +181,7 @@ impl Sandbox {
             )));
         }
         let export = name.to_owned();
-        match self.execute(&Command::SetGlobal { instance: instance.0, export, value })? {
+        match self.execute(Command::SetGlobal { instance: instance.0, export, value })? {
             Outcome::Returned(values) if values.is_empty() => Ok(()),
             outcome => Err(self.unexpected(outcome)),
         }
@@ -196,7 +197,9 @@ impl Sandbox {
         name: &str,
         range: Range<u64>,
     ) -> Result<Vec<u8>> {
-        self.memory_range(instance, name, range).map(|bytes| bytes.to_vec())
+        let mut memory = self.memory(instance, name)?;
+        let range = range.start as usize..range.end as usize;
+        memory.bytes(range).map(|bytes| bytes.to_vec())
     }
 
     /// Copies bytes into an exported linear memory.
@@ -210,9 +213,10 @@ impl Sandbox {
         address: u64,
         bytes: &[u8],
     ) -> Result<()> {
+        let mut memory = self.memory(instance, name)?;
         let end = address.saturating_add(bytes.len() as u64);
-        self.memory_range(instance, name, address..end)?.copy_from_slice(bytes);
-        Ok(())
+        memory.bytes(address as usize..end as usize)?.copy_from_slice(bytes);
+        memory.give_back()
     }
 
     /// A handle that stops the call under way from any thread.
@@ -301,27 +305,16 @@ impl Sandbox {
         }
     }
 
-    fn memory_range(
-        &mut self,
-        instance: Instance,
-        name: &str,
-        range: Range<u64>,
-    ) -> Result<&mut [u8]> {
+    fn memory(&mut self, instance: Instance, name: &str) -> Result<Box<dyn LinearMemory + '_>> {
         match self.module(instance)?.export(name) {
             Some(ExternType::Memory(_)) => {}
             other => return Err(check::no_export(self.module(instance)?, name, other, "memory")),
         }
         let command = Command::FindMemory { instance: instance.0, export: name.to_owned() };
-        let number = match self.execute(&command)? {
-            Outcome::Memory(number) => number,
-            outcome => return Err(self.unexpected(outcome)),
-        };
-        let bytes = self.machine.memory(number)?;
-        let size = bytes.len();
-        let whole = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-        whole.and_then(|(start, end)| bytes.get_mut(start..end)).ok_or_else(|| {
-            Error::BadCall(format!("bytes {range:?} are not within a memory of {size} bytes"))
-        })
+        match self.execute(command)? {
+            Outcome::Memory(number) => self.machine.memory(number),
+            outcome => Err(self.unexpected(outcome)),
+        }
     }
 
     fn check_alive(&self) -> Result<()> {
@@ -333,9 +326,9 @@ impl Sandbox {
     }
 
     /// Has the machine do something, within the deadline.
-    fn execute(&mut self, command: &Command) -> Result<Outcome> {
+    fn execute(&mut self, command: Command) -> Result<Outcome> {
         self.check_not_waiting()?;
-        let progress = self.drive(|machine, host| machine.execute(command, host))?;
+        let progress = self.drive(&Step::Execute(command))?;
         self.done(progress)
     }
 
@@ -358,12 +351,9 @@ impl Sandbox {
     }
 
     /// Drives the machine a bit further, within the deadline, and keeps the books.
-    fn drive(
-        &mut self,
-        step: impl FnOnce(&mut dyn Machine, &mut Host) -> Result<Progress>,
-    ) -> Result<Progress> {
+    fn drive(&mut self, step: &Step) -> Result<Progress> {
         let pages = self.open_books()?;
-        let result = step(&mut *self.machine, &mut self.host);
+        let result = step.run(&mut *self.machine, &mut self.host);
         self.close_books(pages, result)
     }
 

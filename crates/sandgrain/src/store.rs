@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::snapshot::{Snapshot, State};
 use files::{Files, is_name};
 use key::HostKey;
-use manifest::{Manifest, Origin, Part};
+use manifest::{Manifest, Part};
 use refusal::Refusal;
 use sandgrain_compile::Cache;
 use sandgrain_hypervisor::{Hypervisor, MemoryImage};
@@ -15,6 +15,9 @@ mod files;
 mod key;
 mod manifest;
 mod refusal;
+
+pub(crate) use manifest::{Origin, decode_places, encode_places};
+
 #[cfg(test)]
 mod tests;
 

@@ -2,22 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::machine::{Machine, Progress};
+use crate::machine::{Machine, Progress, Step};
 use crate::stop::Control;
-use sandgrain_abi::message::Command;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use tokio::sync::oneshot;
-
-/// What a guest is to do.
-pub(crate) enum Step {
-    /// This, from its beginning.
-    Execute(Command),
-    /// Go on with the answer that it waits for.
-    Resume,
-}
 
 /// What a thread needs to run a guest for a while. The sandbox has it back when the guest is done or waits.
 pub(crate) struct Guest {
@@ -46,10 +37,7 @@ impl Job {
             return;
         }
         let Guest { machine, host } = &mut guest;
-        let run = || match &step {
-            Step::Execute(command) => machine.execute(command, host),
-            Step::Resume => machine.resume(host),
-        };
+        let run = || step.run(&mut **machine, host);
         // A sandbox that was left by a panic is not used again.
         let result = catch_unwind(AssertUnwindSafe(|| span.in_scope(run)));
         drop(control);
@@ -88,28 +76,28 @@ impl Vcpus {
     }
 
     /// Has a guest run as soon as a thread is free. The number by which it can be taken back until then.
-    pub(crate) fn run(&self, job: Job) -> Result<u64> {
+    ///
+    /// # Errors
+    /// [`Error::Host`] if no thread can be started, with the guest.
+    pub(crate) fn run(&self, job: Job) -> Result<u64, Box<(Error, Guest)>> {
         let mut state = self.shared.state();
-        let number = state.next;
-        state.next += 1;
-        state.queue.insert(number, job);
-        if state.queue.len() > state.idle && state.threads < self.shared.most {
+        if state.queue.len() >= state.idle && state.threads < self.shared.most {
             let shared = Arc::clone(&self.shared);
+            // It waits for the lock before it looks for a guest.
             let spawned =
                 thread::Builder::new().name("sandgrain-vcpu".into()).spawn(move || shared.work());
             match spawned {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => {
-                    let job = state.queue.remove(&number);
-                    drop(state);
-                    drop(job);
-                    return Err(Error::Host(format!(
-                        "no thread for vCPUs can be started: {error}"
-                    )));
+                    let error = format!("no thread for vCPUs can be started: {error}");
+                    return Err(Box::new((Error::Host(error), job.guest)));
                 }
                 Err(error) => tracing::warn!(%error, "another thread for vCPUs cannot be started"),
             }
         }
+        let number = state.next;
+        state.next += 1;
+        state.queue.insert(number, job);
         self.shared.changed.notify_one();
         Ok(number)
     }

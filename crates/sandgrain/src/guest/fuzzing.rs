@@ -6,8 +6,8 @@ use crate::error::{Error, Trap};
 use crate::host::Host;
 use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
 use crate::limits::Limits;
-use crate::machine::Machine;
 use crate::machine::base;
+use crate::workers::Device;
 use sandgrain_abi::Encode;
 use sandgrain_abi::layout::{self, mailbox};
 use sandgrain_abi::message::{Fault, HostReply, Outcome, Request};
@@ -62,7 +62,7 @@ impl Dispatcher {
         let info = ModuleInfo { memories: vec![memory; 2], ..ModuleInfo::default() };
         let limits =
             Limits::default().memory(1 << 20).heap(4 << 20).stdout(1 << 16).stderr(1 << 16);
-        let platform = Virtual::new(hypervisor)?;
+        let platform = Virtual::new(hypervisor, Device::default())?;
         let mut new = Self { platform, limits, info, pages: Vec::new(), unused: None };
         let guest = new.guest();
         new.pages = first_pages(&guest).to_vec();
@@ -165,7 +165,7 @@ fn hypercall(
     let room = (layout::MAILBOX_SIZE - layout::MAILBOX_HEADER) as usize;
     let bytes = &call.mailbox[..call.mailbox.len().min(room)];
     let heap = guest.plan.heap.start;
-    if let Ok(memory) = Machine::memory(guest, 0) {
+    if let Ok(memory) = guest.memory(0) {
         let len = call.memory.len().min(memory.len());
         memory[..len].copy_from_slice(&call.memory[..len]);
     }

@@ -54,6 +54,15 @@ impl GuestImage {
         parts.map(range).collect()
     }
 
+    /// Those of some pages that ring 3 knows.
+    pub(crate) fn known_pages(&self, set: PageSet) -> PageSet {
+        let known = |ranges: Vec<Range<u64>>| {
+            let parts = ranges.into_iter().flat_map(|range| self.space.reach(range));
+            parts.map(|part| part.phys).collect()
+        };
+        PageSet { written: known(set.written), read: known(set.read) }
+    }
+
     /// Whether the guest is in the middle of what it was told, and waits for an answer.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
@@ -165,8 +174,8 @@ impl Guest {
         let (reach, given) = room::at_first(&image.plan, &image.memories);
         let memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
         let mut memory = memory.with_reach(reach).map_err(hv)?;
-        for range in ready.written.iter().chain(&ready.read) {
-            memory.populate(range.clone()).map_err(hv)?;
+        for range in ready.ranges() {
+            memory.populate(range).map_err(hv)?;
         }
         let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
         vm.restore(&image.vcpu).map_err(hv)?;
@@ -214,23 +223,19 @@ impl Guest {
     }
 
     /// Pages that ring 3 has touched and would find in a guest of the image too.
-    pub(super) fn touched(&self, image: &GuestImage) -> Result<PageSet> {
+    pub(crate) fn touched(&self, image: &GuestImage) -> Result<PageSet> {
         let hv = |error| Error::hypervisor(&error);
         let memory = self.vm.memory();
-        let known = |ranges: Vec<Range<u64>>| {
-            let parts = ranges.into_iter().flat_map(|range| image.space.reach(range));
-            parts.map(|part| part.phys).collect()
-        };
-        Ok(PageSet {
-            written: known(memory.written_pages().map_err(hv)?),
-            read: known(memory.read_pages().map_err(hv)?),
-        })
+        Ok(image.known_pages(PageSet {
+            written: memory.written_pages().map_err(hv)?,
+            read: memory.read_pages().map_err(hv)?,
+        }))
     }
 
     /// Makes the guest what it was when the image was taken that it was made from: all memory and all
     /// registers. `false`: it cannot, and must not be used any more. That is so if it has page tables
     /// that it did not have then, since no hypervisor forgets those, or is not waiting for the host.
-    pub(super) fn reset(&mut self, image: &GuestImage) -> Result<bool> {
+    pub(crate) fn reset(&mut self, image: &GuestImage) -> Result<bool> {
         let hv = |error| Error::hypervisor(&error);
         let same_tables =
             self.space.has_tables_of(&image.space) && self.next_code == image.next_code;

@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::learned::PageSet;
+use crate::linear_memory::LinearMemory;
 use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::message::{Command, Outcome};
@@ -29,6 +30,23 @@ pub(crate) enum Progress {
     Waiting,
 }
 
+/// What a guest is to do.
+pub(crate) enum Step {
+    /// Something new.
+    Execute(Command),
+    /// To go on with the answer that it waits for.
+    Resume,
+}
+
+impl Step {
+    pub(crate) fn run(&self, machine: &mut dyn Machine, host: &mut Host) -> Result<Progress> {
+        match self {
+            Self::Execute(command) => machine.execute(command, host),
+            Self::Resume => machine.resume(host),
+        }
+    }
+}
+
 /// What a sandbox runs its modules on: a VM, or the reference engine without one.
 pub(crate) trait Machine: Send {
     /// Puts a module where commands can name it: by address and length.
@@ -38,8 +56,8 @@ pub(crate) trait Machine: Send {
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress>;
     /// Asks the host once more what it has put off, and has the guest go on with the answer.
     fn resume(&mut self, host: &mut Host) -> Result<Progress>;
-    /// The bytes of a linear memory; none if there is no such memory.
-    fn memory(&mut self, number: u32) -> Result<&mut [u8]>;
+    /// A linear memory; one of no bytes if there is no such memory.
+    fn memory(&mut self, number: u32) -> Result<Box<dyn LinearMemory + '_>>;
     /// Figures since they were last taken.
     fn stats(&mut self) -> &mut Stats;
     /// Pages of memory that the guest has to itself so far, if the machine can tell.
@@ -48,6 +66,10 @@ pub(crate) trait Machine: Send {
     fn touched(&self, image: &GuestImage) -> Result<PageSet>;
     /// What the guest is now, to be made again; `None` if this kind of machine cannot.
     fn capture(&self) -> Result<Option<GuestImage>>;
+    /// Whether it is known to be gone.
+    fn is_lost(&self) -> bool {
+        false
+    }
     /// Makes the guest what it was when the image was taken that it was made from. `false`: it could not, and
     /// must not be used any more.
     fn reset(&mut self, image: &GuestImage) -> Result<bool>;

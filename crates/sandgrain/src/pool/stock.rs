@@ -133,10 +133,14 @@ impl<V> Stock<V> {
         too_many.then(|| self.kept.pop_front()).flatten().map(|(_, vm)| vm)
     }
 
+    /// Whether another VM should be parked.
+    pub(super) fn wants(&self) -> bool {
+        self.parked.len() + self.making < self.target && self.total() < self.bounds.max_total
+    }
+
     /// Whether another VM should be parked. If so, it is being made from now on.
     pub(super) fn begin(&mut self) -> bool {
-        let wanted =
-            self.parked.len() + self.making < self.target && self.total() < self.bounds.max_total;
+        let wanted = self.wants();
         self.making += usize::from(wanted);
         wanted
     }

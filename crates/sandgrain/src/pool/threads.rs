@@ -4,7 +4,8 @@ use super::{Policy, Recipe, Shared};
 use crate::error::{Error, Result};
 use crate::learned::{Learned, PageSet};
 use crate::pool::stock::Tenant;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Sandbox, SandboxBuilder};
+use crate::workers::in_background;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
@@ -15,6 +16,10 @@ use std::time::{Duration, Instant};
 const LOOK_BACK: Duration = Duration::from_secs(1);
 /// How long it waits after a VM could not be made, at first and at the most.
 const BACK_OFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
+/// How long after a VM is taken another one is begun, and after it is given back it is dropped. What the kernel does
+/// for that cannot be interrupted for some hundred microseconds at a time, and callers, who may need the same
+/// CPU, go first.
+const COURTESY: Duration = Duration::from_micros(300);
 /// Bytes that a VM takes besides its memory: the kernel's, for its structures.
 const OVERHEAD: u64 = 128 << 10;
 
@@ -40,6 +45,8 @@ struct Clock {
     look_back: Instant,
     /// Until when it makes none, after one could not be made.
     pause: Option<Instant>,
+    /// When it makes the first one of those that are wanted.
+    begin: Option<Instant>,
 }
 
 /// Starts the threads.
@@ -66,11 +73,19 @@ pub(super) fn start(
 impl Recipe {
     /// A sandbox as it is at first.
     pub(super) fn build(&self) -> Result<Sandbox> {
-        (self.configure)(self.snapshot.sandbox()).build()
+        self.configured().build()
     }
 
     fn build_parked(&self) -> Result<Sandbox> {
-        (self.configure)(self.snapshot.sandbox()).build_parked()
+        self.configured().build_parked()
+    }
+
+    fn configured(&self) -> SandboxBuilder {
+        let builder = (self.configure)(self.snapshot.sandbox());
+        match &self.workers {
+            Some(workers) => builder.workers(workers),
+            None => builder,
+        }
     }
 
     /// A sandbox whose first call finds all pages mapped that calls are known to touch.
@@ -94,8 +109,9 @@ impl Recipe {
 impl Shared {
     /// Makes VMs, and drops some, until the pool is closed.
     fn make(&self) {
+        in_background();
         let mut back_off = BACK_OFF[0];
-        let mut clock = Clock { look_back: Instant::now() + LOOK_BACK, pause: None };
+        let mut clock = Clock { look_back: Instant::now() + LOOK_BACK, pause: None, begin: None };
         while let Some(task) = self.wait_for_task(&mut clock) {
             match task {
                 Task::Drop(parked) => self.retire(parked.sandbox),
@@ -137,14 +153,21 @@ impl Shared {
                 return Some(Task::Drop(parked));
             }
             clock.pause = clock.pause.filter(|end| now < *end);
-            if clock.pause.is_none() && stock.begin() {
+            let begin = if stock.wants() {
+                let first = *clock.begin.get_or_insert(now + COURTESY);
+                Some(clock.pause.unwrap_or(first))
+            } else {
+                clock.begin = None;
+                None
+            };
+            if begin.is_some_and(|begin| now >= begin) && stock.begin() {
                 return Some(Task::Make);
             }
             let generation = self.learned().set().1;
             if let Some(parked) = stock.rework(|parked| parked.generation != generation) {
                 return Some(Task::WarmAgain(parked));
             }
-            let end = clock.pause.map_or(clock.look_back, |pause| pause.min(clock.look_back));
+            let end = begin.map_or(clock.look_back, |begin| begin.min(clock.look_back));
             let waited = self.wanted.wait_timeout(stock, end.saturating_duration_since(now));
             stock = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -177,7 +200,7 @@ impl Shared {
     fn bound_memory(&self, sandbox: &Sandbox) {
         match sandbox.resident_bytes() {
             Ok(bytes) => {
-                let most = self.memory / (bytes + OVERHEAD);
+                let most = self.memory / bytes.saturating_add(OVERHEAD);
                 self.stock().cap(usize::try_from(most).unwrap_or(usize::MAX));
             }
             Err(error) => {
@@ -217,6 +240,15 @@ impl Shared {
         }
     }
 
+    /// Drops a VM that was taken and turned out to be of no use.
+    pub(super) fn replace(&self, parked: Parked) {
+        let mut stock = self.stock();
+        stock.give_up();
+        stock.count(|events| events.replaced += 1);
+        drop(stock);
+        self.retire(parked.sandbox);
+    }
+
     fn learned(&self) -> &Learned {
         &self.recipe.snapshot.state().learned
     }
@@ -229,12 +261,20 @@ impl Shared {
 
     /// Drops VMs until there are no more.
     fn reap(&self, retired: &mpsc::Receiver<Option<Sandbox>>) {
-        for sandbox in retired.iter().map_while(|sandbox| sandbox) {
-            let curious = self.learned().is_curious();
-            drop(sandbox);
-            if curious {
-                // It may have taught something.
-                self.wanted.notify_one();
+        in_background();
+        while let Ok(first) = retired.recv() {
+            // Other callers go first here as well. At the end there are none.
+            if first.is_some() {
+                thread::sleep(COURTESY);
+            }
+            for sandbox in std::iter::once(first).chain(retired.try_iter()) {
+                let Some(sandbox) = sandbox else { return };
+                let curious = self.learned().is_curious();
+                drop(sandbox);
+                if curious {
+                    // It may have taught something.
+                    self.wanted.notify_one();
+                }
             }
         }
     }

@@ -5,11 +5,12 @@ use crate::error::{Error, Result};
 use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::learned::PageSet;
-use crate::machine::{Machine, Progress};
+use crate::linear_memory::LinearMemory;
+use crate::machine::{Machine, Progress, Step};
 use crate::module::Module;
 use crate::stats::Stats;
 use crate::typed::WasmValues;
-use crate::vcpus::{Guest, Job, Step};
+use crate::vcpus::{Guest, Job};
 use sandgrain_abi::Value;
 use sandgrain_abi::message::Command;
 use std::mem;
@@ -143,7 +144,14 @@ impl Underway<'_> {
         let span = tracing::Span::current();
         let job = Job { guest, step, control, span, back };
         let vcpus = &self.sandbox.engine.inner.vcpus;
-        let number = vcpus.run(job)?;
+        let number = match vcpus.run(job) {
+            Ok(number) => number,
+            Err(failed) => {
+                let (error, guest) = *failed;
+                self.has_back(guest);
+                return Err(error);
+            }
+        };
         self.queued = Some(number);
         let returned = match cancel.wait_for(&mut returned).await {
             Ok(returned) => returned,
@@ -213,7 +221,7 @@ impl Machine for Away {
         away()
     }
 
-    fn memory(&mut self, _: u32) -> Result<&mut [u8]> {
+    fn memory(&mut self, _: u32) -> Result<Box<dyn LinearMemory + '_>> {
         away()
     }
 

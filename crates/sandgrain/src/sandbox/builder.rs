@@ -13,6 +13,7 @@ use crate::reference::{Epoch, Reference};
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::stop::Control;
+use crate::workers::Workers;
 use sandgrain_abi::types::{ExternType, FuncType, ModuleInfo};
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::collections::{BTreeMap, HashMap};
@@ -29,6 +30,7 @@ pub struct SandboxBuilder {
     count_pages: bool,
     /// Whether it is made ahead of its first call, which nobody waits for.
     is_parked: bool,
+    workers: Option<Workers>,
 }
 
 /// What a sandbox is made from.
@@ -56,6 +58,7 @@ impl SandboxBuilder {
             functions: HostFunctions::default(),
             count_pages: false,
             is_parked: false,
+            workers: None,
         }
     }
 
@@ -110,6 +113,14 @@ impl SandboxBuilder {
         self
     }
 
+    /// Makes the sandbox in a worker process, where only its VM is: host functions and WASI are called here all the
+    /// same. For sandboxes of a snapshot.
+    #[must_use]
+    pub fn workers(mut self, workers: &Workers) -> Self {
+        self.workers = Some(workers.clone());
+        self
+    }
+
     /// Whether calls count the pages that they touch, which takes some microseconds each.
     #[must_use]
     pub fn count_pages(mut self, count: bool) -> Self {
@@ -141,6 +152,13 @@ impl SandboxBuilder {
     }
 
     fn build_of_module(mut self, main: &Module) -> Result<Sandbox> {
+        if self.workers.is_some() {
+            return Err(Error::BadCall(
+                "sandboxes of a module are made in this process, where it is compiled; try: a snapshot of one, and \
+                 sandboxes of that in worker processes"
+                    .to_owned(),
+            ));
+        }
         let engine = main.engine().clone();
         let preloads = std::mem::take(&mut self.preloads);
         let modules = || preloads.iter().map(|(_, module)| module).chain(std::iter::once(main));
@@ -194,10 +212,20 @@ impl SandboxBuilder {
         self.functions = self.functions.numbered(&wanted).map_err(Error::Imports)?;
         // For a sandbox that is to wait, these pages would be memory that it takes; it touches them instead.
         let pages = if self.is_parked { Default::default() } else { state.learned.set().0 };
-        let hypervisor = &*state.engine.virtual_machines()?.hypervisor;
-        let guest = Guest::from_image(hypervisor, &state.guest, &pages)?;
-        let control = Control::new(guest.interrupter());
-        let mut sandbox = self.assemble(state.engine.clone(), Box::new(guest), control);
+        let (machine, control): (Box<dyn Machine>, _) = match &self.workers {
+            Some(workers) => {
+                let guest = workers.make(snapshot, &pages)?;
+                let control = Control::new(guest.target());
+                (Box::new(guest), control)
+            }
+            None => {
+                let hypervisor = &*state.engine.virtual_machines()?.hypervisor;
+                let guest = Guest::from_image(hypervisor, &state.guest, &pages)?;
+                let control = Control::new(guest.interrupter());
+                (Box::new(guest), control)
+            }
+        };
+        let mut sandbox = self.assemble(state.engine.clone(), machine, control);
         sandbox.instances.clone_from(&state.instances);
         sandbox.names.clone_from(&state.names);
         sandbox.main = state.main;

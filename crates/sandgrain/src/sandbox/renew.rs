@@ -142,7 +142,7 @@ impl Sandbox {
             return Ok(false);
         }
         let command = Command::Touch(origin.state().guest.page_ranges(pages));
-        let outcome = self.execute(&command)?;
+        let outcome = self.execute(command)?;
         self.has_called = false;
         match outcome {
             Outcome::Returned(_) => Ok(true),
@@ -160,8 +160,8 @@ impl Sandbox {
         self.origin.as_ref().is_some_and(|origin| origin.is(snapshot))
     }
 
-    /// Whether calls are possible.
+    /// Whether calls are possible, as far as is known.
     pub(crate) fn is_alive(&self) -> bool {
-        self.check_alive().is_ok()
+        self.check_alive().is_ok() && !self.machine.is_lost()
     }
 }

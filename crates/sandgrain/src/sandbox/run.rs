@@ -2,8 +2,7 @@
 
 use super::{Sandbox, check};
 use crate::error::{Error, Result};
-use crate::machine::Progress;
-use crate::vcpus::Step;
+use crate::machine::{Progress, Step};
 use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_abi::types::{ExternType, FuncType};
 use tracing::Instrument;
@@ -31,10 +30,7 @@ impl Sandbox {
     pub async fn run_async(&mut self) -> Result<i32> {
         let span = tracing::debug_span!("call", name = START);
         async {
-            let step = match self.run_command()? {
-                Some(command) => Step::Execute(command),
-                None => Step::Resume,
-            };
+            let step = self.run_step()?;
             let result = self.drive_async(step).await;
             match self.run_ended(result)? {
                 Some(code) => Ok(code),
@@ -74,18 +70,15 @@ impl Sandbox {
     fn start_or_go_on(&mut self, stop_at_input: bool) -> Result<Option<i32>> {
         let span = tracing::debug_span!("call", name = START, stop_at_input);
         let _entered = span.enter();
-        let command = self.run_command()?;
+        let step = self.run_step()?;
         self.host.stop_at_input = stop_at_input;
-        let result = self.drive(|machine, host| match &command {
-            Some(command) => machine.execute(command, host),
-            None => machine.resume(host),
-        });
+        let result = self.drive(&step);
         self.host.stop_at_input = false;
         self.run_ended(result)
     }
 
-    /// What begins a run; `None` if it only has to go on.
-    fn run_command(&mut self) -> Result<Option<Command>> {
+    /// What begins a run, or has it go on.
+    fn run_step(&mut self) -> Result<Step> {
         self.check_alive()?;
         match self.module(self.main)?.export(START) {
             Some(ExternType::Func(ty)) if *ty == FuncType::default() => {}
@@ -94,8 +87,10 @@ impl Sandbox {
             }
         }
         let (instance, export) = (self.main.0, START.to_owned());
-        let goes_on = std::mem::take(&mut self.is_waiting);
-        Ok((!goes_on).then_some(Command::Call { instance, export, args: Vec::new() }))
+        if std::mem::take(&mut self.is_waiting) {
+            return Ok(Step::Resume);
+        }
+        Ok(Step::Execute(Command::Call { instance, export, args: Vec::new() }))
     }
 
     /// The exit code of a run; `None` if it waits for input.

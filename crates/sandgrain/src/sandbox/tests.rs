@@ -59,7 +59,7 @@ impl Machine for Forger {
         self.honest.resume(host)
     }
 
-    fn memory(&mut self, number: u32) -> Result<&mut [u8]> {
+    fn memory(&mut self, number: u32) -> Result<Box<dyn LinearMemory + '_>> {
         self.honest.memory(number)
     }
 

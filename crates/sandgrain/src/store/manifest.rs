@@ -125,13 +125,7 @@ pub(crate) fn write(
     out.str(name);
     out.list(parts);
     origin.encode(&mut out);
-    out.len(places.len());
-    for Place { address, len, layer, offset } in places {
-        out.u64(*address);
-        out.u64(*len);
-        out.len(*layer);
-        out.u64(*offset);
-    }
+    encode_places(&mut out, places);
     state.encode(&mut out);
     seal(key, &content)
 }
@@ -219,14 +213,25 @@ impl<'a> Manifest<'a> {
         let malformed = |error| Refusal::malformed(&error);
         let mut from = Decoder::new(self.content.get(self.rest..).unwrap_or_default());
         Origin::decode(&mut from).map_err(malformed)?.check(&Origin::here(hypervisor))?;
-        let places = places(&mut from).map_err(malformed)?;
+        let places = decode_places(&mut from).map_err(malformed)?;
         let memory = memory(&self.parts, &places)?;
         State::decode(&mut from, engine, hypervisor.kind(), memory).map_err(malformed)
     }
 }
 
-/// Where pages of the parts are. Whether they can be there is for the image to say.
-fn places(from: &mut Decoder<'_>) -> Result<Vec<Place>, DecodeError> {
+/// Appends where pages of an image's files are.
+pub(crate) fn encode_places(out: &mut Encoder<'_>, places: &[Place]) {
+    out.len(places.len());
+    for Place { address, len, layer, offset } in places {
+        out.u64(*address);
+        out.u64(*len);
+        out.len(*layer);
+        out.u64(*offset);
+    }
+}
+
+/// Reads them. Whether they can be there is for the image to say.
+pub(crate) fn decode_places(from: &mut Decoder<'_>) -> Result<Vec<Place>, DecodeError> {
     let count = from.u32()?;
     let mut places = Vec::new();
     // It ends at the end of the bytes at the latest.

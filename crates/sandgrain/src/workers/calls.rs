@@ -1,0 +1,121 @@
+//! A guest's calls, as a worker answers them: by asking the process that started it.
+
+use super::line::Line;
+use super::message::{Call, PIECE, Part, Reply, Told};
+use super::process::piece;
+use crate::error::{Error, Result};
+use crate::guest::{Answers, HostCall};
+use crate::host::wasi_call;
+use sandgrain_abi::message::HostReply;
+use sandgrain_wasi::ListSizes;
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The other end of a line, as a guest's host in one of its turns.
+pub(super) struct Calls<'a> {
+    line: &'a mut Line,
+    stop: &'a AtomicU64,
+    turn: u64,
+    /// The answer to a call that was asked about and not put off.
+    reply: Option<HostReply>,
+}
+
+impl<'a> Calls<'a> {
+    pub(super) fn new(line: &'a mut Line, stop: &'a AtomicU64, turn: u64) -> Self {
+        Self { line, stop, turn, reply: None }
+    }
+
+    /// Asks for the answer to a call; `None` if it is put off.
+    fn ask(
+        &mut self,
+        call: &HostCall,
+        memory: Option<&mut [u8]>,
+        again: bool,
+    ) -> Result<Option<HostReply>> {
+        let size = memory.as_ref().map(|bytes| bytes.len() as u64);
+        let bytes = memory.unwrap_or_default();
+        let (function, args) = (call.function, call.args.clone());
+        let parts = needed(call, bytes);
+        self.tell(&Told::Call(Call { function, args, size, parts, again }))?;
+        loop {
+            match self.line.receive(super::message::MAX_ASKED, wait_on).map_err(lost)? {
+                Reply::Fetch(range) => self.tell(&Told::Bytes(piece(bytes, range)?))?,
+                Reply::Answer { reply, parts } => {
+                    for part in &parts {
+                        change(bytes, part)?;
+                    }
+                    return Ok(Some(reply));
+                }
+                Reply::Later => return Ok(None),
+                Reply::Over => return Err(Error::Host("its call was given up".to_owned())),
+            }
+        }
+    }
+
+    fn tell(&mut self, told: &Told) -> Result<()> {
+        self.line.send(told, wait_on).map_err(lost)
+    }
+}
+
+/// A worker has nothing better to do.
+fn wait_on() -> io::Result<()> {
+    Ok(())
+}
+
+fn lost(error: io::Error) -> Error {
+    Error::Host(format!("the line to the host: {error}"))
+}
+
+/// Changes some bytes of a memory.
+pub(super) fn change(memory: &mut [u8], part: &Part) -> Result<()> {
+    let start = part.address as usize;
+    let place = start.checked_add(part.bytes.len()).and_then(|end| memory.get_mut(start..end));
+    let place = place.ok_or_else(|| Error::Host("changes beyond a memory's end".to_owned()))?;
+    place.copy_from_slice(&part.bytes);
+    Ok(())
+}
+
+/// What will be needed of the caller's memory, as far as that can be told, and is not much.
+fn needed(call: &HostCall, memory: &[u8]) -> Vec<Part> {
+    let Some((function, slots, count)) = wasi_call(call.function, &call.args) else {
+        return Vec::new();
+    };
+    let read = |range: std::ops::Range<u64>| {
+        let list = memory.get(range.start as usize..range.end as usize);
+        Ok::<_, Infallible>(list.unwrap_or_default().to_vec())
+    };
+    let args = slots.get(..count).unwrap_or_default();
+    let Ok(reach) = function.reach(args, memory.len() as u64, &ListSizes::default(), read);
+    let mut ranges = [reach.read, reach.lent].concat();
+    ranges.sort_by_key(|range| range.start);
+    let (mut end, mut left) = (0, PIECE);
+    let parts = ranges.into_iter().map_while(|range| {
+        // Each byte once.
+        let start = range.start.max(end);
+        end = range.end.max(end);
+        let bytes = memory.get(start as usize..end as usize)?;
+        left = left.checked_sub(bytes.len())?;
+        Some(Part { address: start, bytes: bytes.to_vec() })
+    });
+    parts.collect()
+}
+
+impl Answers for Calls<'_> {
+    fn stopped(&self) -> Option<Error> {
+        (self.stop.load(Ordering::SeqCst) == self.turn).then_some(Error::Interrupted)
+    }
+
+    fn puts_off(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<bool> {
+        self.reply = self.ask(call, memory, false)?;
+        Ok(self.reply.is_none())
+    }
+
+    fn answer(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<HostReply> {
+        if let Some(reply) = self.reply.take() {
+            return Ok(reply);
+        }
+        let reply = self.ask(call, memory, true)?;
+        reply.ok_or_else(|| Error::Host("a call was put off twice".to_owned()))
+    }
+}

@@ -1,0 +1,272 @@
+//! Workers that somebody else has taken over: they get no further than their own guests' calls.
+
+use super::line::{self, Line};
+use super::message::{Ask, Call, MAX_ASKED, Part, Reply, Told};
+use super::remote::Remote;
+use super::worker::Worker;
+use crate::error::{Error, Result};
+use crate::host::{Host, WASI};
+use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
+use crate::machine::{Machine, Progress};
+use crate::stop::Target;
+use sandgrain_abi::message::{Command, Outcome};
+use sandgrain_abi::types::FuncType;
+use sandgrain_wasi::{Wasi, WasiConfig};
+use std::io;
+use std::thread::{JoinHandle, spawn};
+
+/// Bytes of the guest's memory, and the most that it can have.
+const SIZE: u64 = 65536;
+
+/// The worker's end of a line.
+struct Player(Line);
+
+impl Player {
+    fn say(&mut self, told: &Told) {
+        // Whoever was told enough does not listen any more.
+        let _ = self.0.send(told, || Ok::<_, io::Error>(()));
+    }
+
+    fn asked(&mut self) -> Option<Ask> {
+        self.0.receive(MAX_ASKED, || Ok::<_, io::Error>(())).ok()
+    }
+
+    fn reply(&mut self) -> Option<Reply> {
+        self.0.receive(MAX_ASKED, || Ok::<_, io::Error>(())).ok()
+    }
+}
+
+fn played(
+    script: impl FnOnce(&mut Player) + Send + 'static,
+) -> (Remote, std::os::fd::OwnedFd, JoinHandle<()>) {
+    let (ours, theirs) = line::pair().expect("a pair");
+    let (worker, control) = Worker::played(Line::new(ours));
+    let player = spawn(move || script(&mut Player(Line::new(theirs))));
+    (Remote::played(worker, SIZE), control, player)
+}
+
+/// A host with one function, which fills some of its caller's memory, and WASI.
+fn host() -> Host {
+    fn ty<M, F: IntoHostFunction<M>>(_: &F) -> FuncType {
+        F::func_type()
+    }
+    let fill = |caller: &mut Caller<'_>, address: u32, len: u32| {
+        caller.bytes(address, len).map(|bytes| bytes.fill(7))
+    };
+    let mut functions = HostFunctions::default();
+    functions.add("host", "fill", ty(&fill), Body::Now(fill.into_call()));
+    Host { functions, wasi: Some(Wasi::new(WasiConfig::new())), ..Host::default() }
+}
+
+/// What becomes of a call in a guest whose worker does as the script says when it is asked for it.
+fn call(script: impl FnOnce(&mut Player) + Send + 'static) -> Result<Outcome> {
+    let (mut remote, _control, player) = played(|player| {
+        assert!(matches!(player.asked(), Some(Ask::Step { .. })));
+        script(player);
+    });
+    let command = Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() };
+    let result = remote.execute(&command, &mut host());
+    drop(remote);
+    player.join().expect("the player");
+    result.map(|progress| match progress {
+        Progress::Done(outcome) => outcome,
+        Progress::Waiting => panic!("it waits"),
+    })
+}
+
+fn done() -> Told {
+    Told::Left { stats: Default::default(), outcome: Some(Outcome::Returned(Vec::new())) }
+}
+
+fn fill(address: i32, len: i32, size: Option<u64>, parts: Vec<Part>) -> Told {
+    use sandgrain_abi::Value::I32;
+    Told::Call(Call { function: 0, args: vec![I32(address), I32(len)], size, parts, again: false })
+}
+
+#[track_caller]
+fn ends_the_guest(what: &str, result: Result<Outcome>) {
+    match result {
+        Err(Error::Guest(_) | Error::Host(_)) => {}
+        other => panic!("{what}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_call_is_answered_with_what_was_changed() {
+    let result = call(|player| {
+        player.say(&fill(10, 4, Some(SIZE), Vec::new()));
+        assert!(matches!(player.reply(), Some(Reply::Fetch(range)) if range == (10..14)));
+        player.say(&Told::Bytes(vec![7, 0, 0, 7]));
+        match player.reply() {
+            Some(Reply::Answer { parts, .. }) => {
+                assert_eq!((parts[0].address, &parts[0].bytes[..]), (11, &[7, 7][..]));
+                assert_eq!(parts.len(), 1, "no more than was changed");
+            }
+            other => panic!("{other:?}"),
+        }
+        player.say(&done());
+    });
+    assert_eq!(result.expect("an outcome"), Outcome::Returned(Vec::new()));
+}
+
+#[test]
+fn answers_to_other_questions_cost_the_worker_its_life() {
+    for told in [
+        Told::Done,
+        Told::Flag(true),
+        Told::Number(5),
+        Told::Loaded(1, 2),
+        Told::Bytes(vec![1]),
+        Told::Pages(Default::default()),
+    ] {
+        let what = format!("{told:?}");
+        let error = call(move |player| player.say(&told)).expect_err("no answer");
+        let text = error.to_string();
+        assert!(matches!(error, Error::Host(_)) && text.contains("is lost"), "{what}: {text}");
+    }
+}
+
+#[test]
+fn memories_that_cannot_be_are_refused() {
+    for size in [SIZE + 1, u64::MAX, 1 << 40] {
+        let refused = call(move |player| {
+            player.say(&fill(0, 1, Some(size), Vec::new()));
+            assert!(matches!(player.reply(), Some(Reply::Over)));
+            player.say(&done());
+        });
+        ends_the_guest(&format!("{size} bytes"), refused);
+    }
+    let beyond = call(|player| {
+        let parts = vec![Part { address: SIZE - 1, bytes: vec![1; 2] }];
+        player.say(&fill(0, 1, Some(SIZE), parts));
+        assert!(matches!(player.reply(), Some(Reply::Over)));
+        player.say(&done());
+    });
+    ends_the_guest("a part beyond the end", beyond);
+}
+
+#[test]
+fn bytes_that_were_not_asked_for_are_refused() {
+    for bytes in [vec![], vec![1; 3], vec![1; 5], vec![1; 1 << 20]] {
+        let what = format!("{} bytes for 4", bytes.len());
+        let refused = call(move |player| {
+            player.say(&fill(0, 4, Some(SIZE), Vec::new()));
+            player.reply();
+            player.say(&Told::Bytes(bytes));
+            // A host function's error goes to the guest; another one is its end.
+            player.reply();
+            player.say(&done());
+        });
+        match refused {
+            // The host function has got an error in place of bytes, and the guest was told.
+            Ok(Outcome::Returned(_)) | Err(Error::Guest(_) | Error::Host(_)) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn functions_that_were_never_given_are_not_called() {
+    for function in [1, 77, WASI - 1, WASI + 1000, u32::MAX] {
+        let refused = call(move |player| {
+            player.say(&Told::Call(Call {
+                function,
+                args: Vec::new(),
+                size: None,
+                parts: Vec::new(),
+                again: false,
+            }));
+            assert!(matches!(player.reply(), Some(Reply::Over)), "{function}");
+            player.say(&done());
+        });
+        ends_the_guest(&format!("function {function}"), refused);
+    }
+}
+
+#[test]
+fn wasi_without_the_bytes_it_needs_gets_what_it_asks_for() {
+    let result = call(|player| {
+        let number = sandgrain_wasi::Wasi::lookup("clock_time_get").expect("a function").index();
+        use sandgrain_abi::Value::{I32, I64};
+        player.say(&Told::Call(Call {
+            function: WASI + u32::from(number),
+            args: vec![I32(0), I64(0), I32(64)],
+            size: Some(SIZE),
+            parts: Vec::new(),
+            again: true,
+        }));
+        assert!(matches!(player.reply(), Some(Reply::Fetch(range)) if range == (64..72)));
+        player.say(&Told::Bytes(vec![0; 8]));
+        assert!(matches!(player.reply(), Some(Reply::Answer { parts, .. }) if !parts.is_empty()));
+        player.say(&done());
+    });
+    result.expect("an outcome");
+}
+
+#[test]
+fn a_worker_that_does_not_stop_is_killed() {
+    let (mut remote, _control, player) = played(|player| {
+        player.asked();
+        // Neither an answer nor an end.
+        assert!(player.reply().is_none());
+    });
+    let target = remote.target();
+    target.clear();
+    let stopping = spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        target.stop();
+    });
+    let command = Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() };
+    let error = remote.execute(&command, &mut host()).expect_err("no end by itself");
+    assert!(error.to_string().contains("does not stop a guest"), "{error}");
+    stopping.join().expect("a thread");
+    drop(remote);
+    player.join().expect("the player");
+}
+
+#[test]
+fn a_worker_that_calls_without_end_ends_when_its_guest_is_stopped() {
+    let (mut remote, _control, player) = played(|player| {
+        player.asked();
+        loop {
+            player.say(&fill(0, 0, Some(SIZE), Vec::new()));
+            match player.reply() {
+                Some(Reply::Answer { .. }) => {}
+                // Told that it is over, it goes on as before, and is killed for it.
+                Some(_) => player.say(&fill(0, 0, Some(SIZE), Vec::new())),
+                None => return,
+            }
+        }
+    });
+    let target = remote.target();
+    target.clear();
+    let control = crate::stop::Control::new(remote.target());
+    let mut host = host();
+    host.control = std::sync::Arc::downgrade(&control);
+    host.cancel = control.begin(&crate::stop::Watchdog::new(), None);
+    let stopping = spawn({
+        let control = std::sync::Arc::clone(&control);
+        move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            control.interrupt();
+        }
+    });
+    let command = Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() };
+    let error = remote.execute(&command, &mut host).expect_err("no end by itself");
+    assert!(matches!(error, Error::Interrupted), "{error}");
+    stopping.join().expect("a thread");
+    drop(remote);
+    player.join().expect("the player");
+}
+
+#[test]
+fn any_number_of_pages_can_be_counted_in_bytes() {
+    let (remote, _control, player) = played(|player| {
+        assert!(matches!(player.asked(), Some(Ask::Resident(1))));
+        player.say(&Told::Number(u64::MAX));
+    });
+    let pages = remote.resident_pages().expect("a number").expect("pages");
+    assert!(pages.checked_mul(4096).and_then(|bytes| bytes.checked_add(1 << 20)).is_some());
+    drop(remote);
+    player.join().expect("the player");
+}

@@ -1,0 +1,294 @@
+//! A guest in a worker process.
+
+use super::Workers;
+use super::message::{Ask, Call, MAX_TOLD, Part, Reply, Told};
+use super::window::{Rooms, Source, Window};
+use super::worker::{Stop, Talk, Worker};
+use crate::error::{Error, Result, described};
+use crate::guest::GuestImage;
+use crate::host::Host;
+use crate::learned::PageSet;
+use crate::linear_memory::LinearMemory;
+use crate::machine::{Machine, Progress};
+use crate::module::Module;
+use crate::snapshot::Snapshot;
+use crate::stats::Stats;
+use crate::stop::Target;
+use sandgrain_abi::layout::PAGE_SIZE;
+use sandgrain_abi::message::Command;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// A guest in a worker process.
+pub(crate) struct Remote {
+    /// The workers of which it is one.
+    workers: Workers,
+    worker: Arc<Worker>,
+    guest: u64,
+    image: u64,
+    /// Bytes that each of its linear memories can have.
+    max_memory: u64,
+    stop: Arc<Stop>,
+    stats: Stats,
+}
+
+/// Stops a guest in a worker process.
+pub(crate) struct RemoteStop {
+    worker: Arc<Worker>,
+    guest: u64,
+    stop: Arc<Stop>,
+}
+
+impl Target for RemoteStop {
+    fn stop(&self) {
+        let mut since = self.stop.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now);
+        drop(since);
+        self.worker.stop(self.guest, self.stop.turn.load(Ordering::SeqCst));
+    }
+
+    fn clear(&self) {
+        self.stop.turn.fetch_add(1, Ordering::SeqCst);
+        *self.stop.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Remote {
+    /// A new guest of a snapshot in this worker, which counts it already. It has copies of these pages.
+    pub(super) fn make(
+        workers: &Workers,
+        worker: Arc<Worker>,
+        snapshot: &Snapshot,
+        pages: &PageSet,
+    ) -> Result<Self> {
+        let guest = worker.number();
+        let image = worker.image(snapshot).inspect_err(|_| workers.is_left(&worker))?;
+        let max_memory = snapshot.state().limits.memory;
+        // From here on, to drop it is to give back what was taken.
+        let (stop, stats) = (Arc::default(), Stats::default());
+        let workers = workers.clone();
+        let remote = Self { workers, worker, guest, image, max_memory, stop, stats };
+        remote.do_it(&Ask::Make { guest, image, pages: pages.clone() })?;
+        Ok(remote)
+    }
+
+    /// One in a worker that is played, with memories of so many bytes at the most.
+    #[cfg(test)]
+    pub(super) fn played(worker: Worker, max_memory: u64) -> Self {
+        let workers = Workers::of_program("/no/such/worker");
+        let (worker, stop, stats) = (Arc::new(worker), Arc::default(), Stats::default());
+        Self { workers, worker, guest: 1, image: 1, max_memory, stop, stats }
+    }
+
+    pub(crate) fn target(&self) -> RemoteStop {
+        let (worker, stop) = (Arc::clone(&self.worker), Arc::clone(&self.stop));
+        RemoteStop { worker, guest: self.guest, stop }
+    }
+
+    fn do_it(&self, ask: &Ask) -> Result<()> {
+        match self.worker.ask(ask)? {
+            Told::Done => Ok(()),
+            other => Err(self.worker.nonsense(&other)),
+        }
+    }
+
+    fn number(&self, ask: &Ask) -> Result<u64> {
+        match self.worker.ask(ask)? {
+            Told::Number(number) => Ok(number),
+            other => Err(self.worker.nonsense(&other)),
+        }
+    }
+
+    /// One turn of the guest's, in which its calls are answered.
+    fn step(&mut self, command: Option<&Command>, host: &mut Host) -> Result<Progress> {
+        let turn = self.stop.turn.load(Ordering::SeqCst);
+        let ask = Ask::Step { guest: self.guest, turn, command: command.cloned() };
+        let mut talk = self.worker.talk(Some(&self.stop))?;
+        talk.say(&ask)?;
+        loop {
+            match talk.hear()? {
+                Told::Left { stats, outcome } => {
+                    self.stats += stats;
+                    return Ok(outcome.map_or(Progress::Waiting, Progress::Done));
+                }
+                Told::Call(call) => {
+                    if let Err(error) =
+                        answer(&mut talk, call, self.workers.rooms(), self.max_memory, host)
+                    {
+                        // What comes next on this line must be that it is over.
+                        talk.say(&Reply::Over)?;
+                        if let Ok(told @ Told::Call(_)) = talk.hear() {
+                            self.worker.nonsense(&told);
+                        }
+                        return Err(error);
+                    }
+                    // A host function may have used up the time; the guest must not get another turn then.
+                    // The worker has been told by whoever watches the clock.
+                }
+                other => return Err(self.worker.nonsense(&other)),
+            }
+        }
+    }
+}
+
+/// Answers a call in the middle of a turn.
+fn answer(
+    talk: &mut Talk<'_>,
+    call: Call,
+    rooms: &Rooms,
+    max_memory: u64,
+    host: &mut Host,
+) -> Result<()> {
+    let Call { function, args, size, parts, again } = call;
+    let mut window = match size {
+        Some(size) if size > max_memory => {
+            return Err(Error::Guest(format!("its memory is said to have {size} bytes")));
+        }
+        Some(size) => Some(Window::new(InTurn(talk), rooms, size as usize, parts)?),
+        None => None,
+    };
+    if !again && host.puts_off(function, window.as_mut().map(|w| w as _), &args)? {
+        drop(window);
+        return talk.say(&Reply::Later);
+    }
+    let reply = host.call(function, window.as_mut().map(|w| w as _), &args)?;
+    if let Some(error) = host.stopped() {
+        return Err(error);
+    }
+    let parts = window.as_mut().map(Window::changes).unwrap_or_default();
+    drop(window);
+    talk.say(&Reply::Answer { reply, parts })
+}
+
+/// A memory while its guest waits for an answer.
+struct InTurn<'a, 'b>(&'a mut Talk<'b>);
+
+impl Source for InTurn<'_, '_> {
+    fn fetch(&mut self, range: Range<usize>) -> Result<Vec<u8>> {
+        self.0.say(&Reply::Fetch(range.start as u64..range.end as u64))?;
+        bytes(self.0.hear()?, &range)
+    }
+
+    fn change(&mut self, _: Vec<Part>) -> Result<()> {
+        // They go with the answer.
+        Ok(())
+    }
+}
+
+/// A memory while its guest waits for a command.
+struct AtRest<'a> {
+    worker: &'a Worker,
+    guest: u64,
+    memory: u32,
+}
+
+impl Source for AtRest<'_> {
+    fn fetch(&mut self, range: Range<usize>) -> Result<Vec<u8>> {
+        let (guest, memory) = (self.guest, self.memory);
+        let wanted = range.start as u64..range.end as u64;
+        bytes(self.worker.ask(&Ask::Read { guest, memory, range: wanted })?, &range)
+    }
+
+    fn change(&mut self, parts: Vec<Part>) -> Result<()> {
+        let (guest, memory) = (self.guest, self.memory);
+        match self.worker.ask(&Ask::Write { guest, memory, parts })? {
+            Told::Done => Ok(()),
+            other => Err(self.worker.nonsense(&other)),
+        }
+    }
+}
+
+fn bytes(told: Told, range: &Range<usize>) -> Result<Vec<u8>> {
+    match told {
+        Told::Bytes(bytes) if bytes.len() == range.len() => Ok(bytes),
+        other => Err(Error::Guest(format!(
+            "its worker process was asked for bytes {range:?} and answered with {}",
+            described(&other)
+        ))),
+    }
+}
+
+impl Machine for Remote {
+    fn load(&mut self, module: &Module) -> Result<(u64, u64)> {
+        let Some(artifact) = module.artifact() else {
+            return Err(Error::BadCall("the module was compiled to run without a VM".to_owned()));
+        };
+        let text = artifact.text().start as u64..artifact.text().end as u64;
+        let code = artifact.code().to_vec();
+        match self.worker.ask(&Ask::Load { guest: self.guest, code, text })? {
+            Told::Loaded(address, len) => Ok((address, len)),
+            other => Err(self.worker.nonsense(&other)),
+        }
+    }
+
+    fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
+        self.step(Some(command), host)
+    }
+
+    fn resume(&mut self, host: &mut Host) -> Result<Progress> {
+        self.step(None, host)
+    }
+
+    fn memory(&mut self, memory: u32) -> Result<Box<dyn LinearMemory + '_>> {
+        let guest = self.guest;
+        let size = self.number(&Ask::Size { guest, memory })?;
+        if size > self.max_memory {
+            return Err(Error::Guest(format!("its memory is said to have {size} bytes")));
+        }
+        let source = AtRest { worker: &self.worker, guest, memory };
+        Ok(Box::new(Window::new(source, self.workers.rooms(), size as usize, Vec::new())?))
+    }
+
+    fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    fn resident_pages(&self) -> Result<Option<u64>> {
+        let pages = self.number(&Ask::Resident(self.guest))?;
+        // So many that their bytes can be counted.
+        Ok(Some(pages.min(u64::MAX / PAGE_SIZE / 2)))
+    }
+
+    fn touched(&self, image: &GuestImage) -> Result<PageSet> {
+        match self.worker.ask(&Ask::Touched(self.guest))? {
+            // Whatever it says, these are pages that guests of the image have.
+            Told::Pages(pages) => Ok(image.known_pages(pages)),
+            other => Err(self.worker.nonsense(&other)),
+        }
+    }
+
+    fn capture(&self) -> Result<Option<GuestImage>> {
+        Err(Error::Snapshot(
+            "the sandbox is in a worker process, whose memory is not taken over; try: a snapshot of a sandbox \
+             in this process"
+                .to_owned(),
+        ))
+    }
+
+    fn is_lost(&self) -> bool {
+        self.worker.is_lost()
+    }
+
+    fn reset(&mut self, _: &GuestImage) -> Result<bool> {
+        match self.worker.ask(&Ask::Reset(self.guest))? {
+            Told::Flag(is_reset) => Ok(is_reset),
+            other => Err(self.worker.nonsense(&other)),
+        }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if !self.worker.is_lost()
+            && let Err(error) = self.do_it(&Ask::Close(self.guest))
+        {
+            tracing::debug!(%error, "a guest in a worker process is not closed");
+        }
+        self.worker.image_is_left(self.image);
+        self.workers.is_left(&self.worker);
+    }
+}
+
+const _: () = assert!(super::message::PIECE < MAX_TOLD);
