@@ -8,7 +8,7 @@ mod snapshots;
 mod table;
 
 use run::{Ended, run};
-use sandgrain::Engine;
+use sandgrain::{Engine, Workers};
 use std::path::Path;
 use std::sync::OnceLock;
 use table::{Run, runs};
@@ -28,6 +28,11 @@ fn vm() -> &'static Engine {
     })
 }
 
+fn workers() -> &'static Workers {
+    static WORKERS: OnceLock<Workers> = OnceLock::new();
+    WORKERS.get_or_init(|| Workers::of_program(env!("CARGO_BIN_EXE_sandgrain-worker")))
+}
+
 fn reference() -> &'static Engine {
     static REFERENCE: OnceLock<Engine> = OnceLock::new();
     REFERENCE.get_or_init(|| {
@@ -36,13 +41,13 @@ fn reference() -> &'static Engine {
 }
 
 /// Runs all programs whose names begin so; each must do what is expected of it.
-fn check(engine: &Engine, prefix: &str) {
+fn check(engine: &Engine, workers: Option<&Workers>, prefix: &str) {
     let runs: Vec<Run> = runs().into_iter().filter(|run| run.name.starts_with(prefix)).collect();
     assert!(!runs.is_empty(), "expected.json has no run named {prefix}...");
     let failures: Vec<String> = runs
         .iter()
         .filter_map(|expected| {
-            let problems = expected.compare(&run(engine, expected));
+            let problems = expected.compare(&run(engine, workers, expected));
             (!problems.is_empty())
                 .then(|| format!("{}:\n  {}", expected.name, problems.join("\n  ")))
         })
@@ -56,7 +61,13 @@ macro_rules! programs {
         const PREFIXES: &[&str] = &[$($prefix),*];
 
         mod in_the_vm {
-            $(#[test] fn $name() { super::check(super::vm(), $prefix); })*
+            $(#[test] fn $name() { super::check(super::vm(), None, $prefix); })*
+        }
+
+        mod in_a_worker {
+            $(#[test] fn $name() {
+                super::check(super::vm(), Some(super::workers()), $prefix);
+            })*
         }
     };
 }
@@ -78,7 +89,7 @@ programs! {
 mod without_a_vm {
     macro_rules! reference {
         ($($name:ident: $prefix:literal),* $(,)?) => {
-            $(#[test] fn $name() { super::check(super::reference(), $prefix); })*
+            $(#[test] fn $name() { super::check(super::reference(), None, $prefix); })*
         };
     }
 
@@ -112,7 +123,7 @@ fn cpython_prints_42_from_inside_the_vm() {
         ..Run::default()
     };
     assert!(!vm().is_without_vm());
-    let outcome = run(vm(), &expected);
+    let outcome = run(vm(), None, &expected);
     assert_eq!(outcome.stdout, "42\n");
     assert!(matches!(outcome.ended, Ended::Exit(0)), "{:?}", outcome.ended);
 }

@@ -3,7 +3,10 @@
 use crate::table::{Dir, Run, examples};
 use sandgrain::types::{ExternType, ValType};
 use sandgrain::wasi::{Access, Input, Output, WasiConfig};
-use sandgrain::{BoxError, Caller, Engine, Error, Limits, Module, Sandbox, TrapCode, Value};
+use sandgrain::{
+    BoxError, Caller, Engine, Error, Limits, Module, Sandbox, SandboxBuilder, TrapCode, Value,
+    Workers,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -76,7 +79,7 @@ fn module(engine: &Engine, run: &Run) -> Module {
     module
 }
 
-pub fn run(engine: &Engine, run: &Run) -> Outcome {
+pub fn run(engine: &Engine, workers: Option<&Workers>, run: &Run) -> Outcome {
     let module = module(engine, run);
     let mut limits = Limits::default().deadline(Some(Duration::from_secs(300)));
     if let Some(bytes) = run.memory {
@@ -107,20 +110,27 @@ pub fn run(engine: &Engine, run: &Run) -> Outcome {
         };
     }
     let log = Arc::new(Mutex::new(Vec::new()));
-    let mut builder = Sandbox::builder(&module).limits(limits).wasi(wasi);
-    if run.host {
+    let configure = |builder: SandboxBuilder| {
+        let builder = builder.limits(limits.clone()).wasi(wasi.clone());
+        if !run.host {
+            return builder;
+        }
         let lines = Arc::clone(&log);
         let add_line = move |caller: &mut Caller<'_>, address: u32, len: u32| {
             let text = String::from_utf8_lossy(caller.bytes(address, len)?).into_owned();
             lines.lock().expect("no panic").push(text);
             Ok::<_, BoxError>(())
         };
-        builder =
-            builder
-                .function("host", "log", add_line)
-                .function("host", "add", |a: i32, b: i32| a.wrapping_add(b));
+        builder
+            .function("host", "log", add_line)
+            .function("host", "add", |a: i32, b: i32| a.wrapping_add(b))
+    };
+    let mut built = configure(Sandbox::builder(&module)).build();
+    if let Some(workers) = workers {
+        built = built
+            .and_then(|sandbox| configure(sandbox.snapshot()?.sandbox()).workers(workers).build());
     }
-    let (ended, mut sandbox) = match builder.build() {
+    let (ended, mut sandbox) = match built {
         Ok(mut sandbox) => {
             (execute(&mut sandbox, &module, run).unwrap_or_else(ended), Some(sandbox))
         }

@@ -27,3 +27,4 @@ mod streams;
 mod support;
 mod threads;
 mod traps;
+mod workers;

@@ -1,11 +1,10 @@
-//! Thousands of calls in VMs that come and go: the process must not grow by them.
+//! Thousands of calls in VMs that come and go: neither the process nor its workers must grow by them.
 //!
 //! A program of its own, so that no other test opens files or starts threads meanwhile.
 //! `SANDGRAIN_SOAK=200000` makes it that many calls, which takes some minutes.
 
 use sandgrain::wasi::{Output, WasiConfig};
-use sandgrain::{Engine, Error, Module, Policy, Pool, Sandbox, Snapshot};
-use std::path::Path;
+use sandgrain::{Engine, Error, Module, Policy, Pool, Sandbox, Snapshot, Workers};
 use std::time::Duration;
 
 /// Prints, grows, traps, and ends a VM for good, by the number that it is given.
@@ -38,9 +37,10 @@ fn snapshot() -> Snapshot {
     builder.build().expect("a sandbox").snapshot().expect("a snapshot")
 }
 
-/// What a process has of the kernel.
-#[derive(Debug)]
+/// What processes have of the kernel, all together.
+#[derive(Debug, Default)]
 struct Held {
+    processes: usize,
     descriptors: usize,
     mappings: usize,
     threads: usize,
@@ -48,18 +48,26 @@ struct Held {
     resident: usize,
 }
 
-fn held() -> Held {
-    let count = |path: &str| std::fs::read_dir(Path::new(path)).expect("/proc").count();
-    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes =
-        resident.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
-    Held {
-        descriptors: count("/proc/self/fd"),
-        mappings: std::fs::read_to_string("/proc/self/maps").expect("/proc").lines().count(),
-        threads: count("/proc/self/task"),
-        resident: kilobytes.expect("VmRSS") << 10,
+/// This process's, and those of its workers, as far as this user may see them.
+fn held(workers: Option<&Workers>) -> Held {
+    let mut held = Held::default();
+    let workers = workers.map(Workers::processes).unwrap_or_default();
+    let ids = workers.into_iter().map(|(id, _)| id.to_string());
+    for id in std::iter::once("self".to_owned()).chain(ids) {
+        let path = |name: &str| format!("/proc/{id}/{name}");
+        let count = |name: &str| std::fs::read_dir(path(name)).map_or(0, Iterator::count);
+        let status = std::fs::read_to_string(path("status")).expect("/proc");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes =
+            resident.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+        held.processes += 1;
+        held.descriptors += count("fd");
+        held.mappings +=
+            std::fs::read_to_string(path("maps")).map_or(0, |maps| maps.lines().count());
+        held.threads += count("task");
+        held.resident += kilobytes.expect("VmRSS") << 10;
     }
+    held
 }
 
 /// Calls, one after the other, in sandboxes of a pool.
@@ -94,8 +102,12 @@ fn settle(pool: &Pool) {
 }
 
 #[allow(clippy::print_stdout, reason = "measurements are printed")]
-fn soak(policy: Policy, calls: u32) {
-    let pool = Pool::builder(&snapshot())
+fn soak(policy: Policy, workers: Option<&Workers>, calls: u32) {
+    let mut builder = Pool::builder(&snapshot());
+    if let Some(workers) = workers {
+        builder = builder.workers(workers);
+    }
+    let pool = builder
         .policy(policy)
         .parked(2..=4)
         .configure(|builder| {
@@ -110,15 +122,17 @@ fn soak(policy: Policy, calls: u32) {
         .expect("a pool");
     call(&pool, calls / 4);
     settle(&pool);
-    let before = held();
+    let before = held(workers);
     call(&pool, calls);
     settle(&pool);
-    let after = held();
+    let after = held(workers);
     println!(
-        "measured: {calls} calls with {policy:?}: {before:?}, then {after:?}; {:?}",
+        "measured: {calls} calls with {policy:?}{}: {before:?}, then {after:?}; {:?}",
+        workers.map_or("", |_| ", in workers"),
         pool.stats()
     );
-    // The pool's own size varies by a few VMs: two descriptors and some dozen mappings each.
+    assert_eq!(after.processes, before.processes);
+    // The pool's own size varies by a few VMs: two descriptors and some dozen mappings each. So do lines.
     assert!(after.descriptors <= before.descriptors + 8, "{before:?}, then {after:?}");
     assert!(after.mappings <= before.mappings + 200, "{before:?}, then {after:?}");
     assert!(after.threads <= before.threads + 1, "{before:?}, then {after:?}");
@@ -128,7 +142,10 @@ fn soak(policy: Policy, calls: u32) {
 #[test]
 fn calls_by_the_thousand_leave_nothing_behind() {
     let calls = std::env::var("SANDGRAIN_SOAK").map_or(4000, |n| n.parse().expect("a number"));
-    for policy in [Policy::Fresh, Policy::Reset] {
-        soak(policy, calls / 2);
+    let workers = Workers::of_program(env!("CARGO_BIN_EXE_sandgrain-worker"));
+    for (policy, workers) in
+        [(Policy::Fresh, None), (Policy::Reset, None), (Policy::Fresh, Some(&workers))]
+    {
+        soak(policy, workers, calls / 2);
     }
 }

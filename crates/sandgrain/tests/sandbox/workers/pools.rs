@@ -1,0 +1,88 @@
+//! Pools whose sandboxes are in workers.
+
+use super::{counter, workers};
+use crate::support::name_of;
+use sandgrain::{Policy, Pool, PoolStats};
+use std::time::{Duration, Instant};
+
+#[track_caller]
+fn wait_for(pool: &Pool, what: &str, condition: impl Fn(&PoolStats) -> bool) {
+    let started = Instant::now();
+    while !condition(&pool.stats()) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}: {:?}", pool.stats());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn parked_sandboxes_are_spread_over_workers() {
+    let workers = workers().sandboxes_each(4);
+    let builder = Pool::builder(&counter()).workers(&workers).parked(10..=10).at_most(2000);
+    let pool = builder.build().expect("a pool");
+    wait_for(&pool, "ten parked", |stats| stats.parked == 10);
+    let counts: Vec<usize> = workers.processes().into_iter().map(|(_, count)| count).collect();
+    assert_eq!((counts.len(), counts.iter().sum()), (3, 10), "{counts:?}");
+    for n in 0..20u32 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        assert_eq!(sandbox.call::<_, u32>("add", n).expect("a call"), n);
+    }
+    wait_for(&pool, "ten parked again", |stats| stats.parked == 10 && stats.retired == 20);
+}
+
+#[test]
+fn a_reset_sandbox_is_as_it_was_and_a_kept_one_is_not() {
+    let workers = workers();
+    for (policy, expected) in [(Policy::Reset, 5), (Policy::Keep, 25), (Policy::Fresh, 5)] {
+        let builder = Pool::builder(&counter()).workers(&workers).policy(policy).parked(0..=2);
+        let pool = builder.build().expect("a pool");
+        let mut last = 0;
+        for _ in 0..5 {
+            let mut sandbox = pool.take("a").expect("a sandbox");
+            last = sandbox.call::<_, u32>("add", 5u32).expect("a call");
+            sandbox.call::<_, u32>("grow", 1u32).expect("a call");
+        }
+        assert_eq!(last, expected, "{policy:?}");
+        let fresh = pool.take("another tenant").expect("a sandbox").call::<_, u32>("add", 1u32);
+        assert_eq!(fresh.expect("a call"), 1, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_pool_gets_over_the_loss_of_a_worker() {
+    let workers = workers().sandboxes_each(3);
+    let builder = Pool::builder(&counter()).workers(&workers).parked(6..=6);
+    let pool = builder.build().expect("a pool");
+    wait_for(&pool, "six parked", |stats| stats.parked == 6);
+    let lost = workers.processes()[0].0;
+    let status = std::process::Command::new("kill").args(["-9", &lost.to_string()]).status();
+    assert!(status.expect("kill(1)").success());
+    let (mut good, mut failed) = (0, 0);
+    for _ in 0..12 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        match sandbox.call::<_, u32>("add", 1u32) {
+            Ok(n) => good += n,
+            Err(error) => {
+                let (name, text) = name_of::<()>(Err(error));
+                assert!(
+                    name == "host" && text.contains(&format!("process {lost} is lost")),
+                    "{text}"
+                );
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed <= 1, "{failed} calls failed, and by the first all are known to be lost");
+    assert_eq!(good + failed, 12);
+    wait_for(&pool, "six parked again", |stats| stats.parked == 6);
+}
+
+#[test]
+fn more_than_one_process_can_have_needs_workers() {
+    let (name, text) = name_of(Pool::builder(&counter()).at_most(1001).build());
+    assert_eq!(name, "bad-call");
+    assert!(text.contains("worker processes"), "{text}");
+    let workers = workers();
+    drop(Pool::builder(&counter()).workers(&workers).at_most(5000).build().expect("a pool"));
+    let (name, _) = name_of(Pool::builder(&counter()).workers(&workers).at_most(1_000_001).build());
+    assert_eq!(name, "bad-call");
+}
