@@ -5,6 +5,7 @@
 //! come tables of memory.
 
 mod crowd;
+mod crowded;
 mod figures;
 mod functions;
 mod in_process;
@@ -15,6 +16,7 @@ mod python;
 mod sandboxes;
 mod turns;
 
+pub use crowded::Crowded;
 pub use figures::{Floor, Row, Statistic, Target};
 pub use memory::{FunctionsMemory, Memory, ParkedMemory};
 pub use plot::{svg, title};
@@ -22,10 +24,13 @@ pub use plot::{svg, title};
 use crate::Machine;
 use crowd::Crowd;
 use functions::Function;
-use sandgrain::{Engine, Result};
+use sandgrain::{Engine, Result, Workers};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The most that a pool of one process takes.
+const ONE_PROCESS: usize = 1000;
 
 /// What to measure, and how thoroughly.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub struct Options {
     pub wasmtime: Option<PathBuf>,
     /// CPython as a WASI command.
     pub python: Option<PathBuf>,
+    /// The program that worker processes are.
+    pub worker: PathBuf,
 }
 
 /// All that a run has found.
@@ -53,6 +60,8 @@ pub struct Report {
     pub unit: &'static str,
     /// All times.
     pub rows: Vec<Row>,
+    /// How much longer a parked start in a worker takes with many VMs alive.
+    pub crowded: Vec<Crowded>,
     /// What was not measured, and why.
     pub left_out: Vec<LeftOut>,
     /// What functions and parked VMs take.
@@ -81,10 +90,12 @@ impl LeftOut {
 pub fn measure(engine: &Engine, options: &Options, mut begin: impl FnMut(&str)) -> Result<Report> {
     let load = load();
     let (mut rows, mut left_out) = (Vec::new(), Vec::new());
+    let workers = Workers::of_program(&options.worker);
     let functions: Vec<Arc<Function>> = functions::all()?.into_iter().map(Arc::new).collect();
     for function in &functions {
         begin(&format!("{}, every way to start it", function.name));
-        rows.extend(turns::take(sandboxes::every_way(engine, function)?, options.samples)?);
+        let block = sandboxes::every_way(engine, &workers, function)?;
+        rows.extend(turns::take(block, options.samples)?);
         let processes = processes::block(options.wasmtime.as_deref(), function)?;
         left_out.extend(processes.left_out);
         if let Some(block) = processes.block {
@@ -102,12 +113,21 @@ pub fn measure(engine: &Engine, options: &Options, mut begin: impl FnMut(&str)) 
             "no python.wasm was named; try: --python \"$(tools/fetch-python)\"",
         )),
     }
-    for &parked in &options.parked {
-        let most = options.callers.iter().copied().max().unwrap_or(1);
-        let crowd = match Crowd::gather(engine, parked.saturating_sub(most))? {
+    let most = options.callers.iter().copied().max().unwrap_or(1);
+    let places =
+        options.parked.iter().flat_map(|parked| [(*parked, None), (*parked, Some(&workers))]);
+    for (parked, workers) in places {
+        let place = if workers.is_some() { "in workers" } else { "in this process" };
+        if parked > ONE_PROCESS && workers.is_none() {
+            let reason = format!("one process can have {ONE_PROCESS} VMs at the most");
+            left_out.push(LeftOut::new(format!("{parked} VMs parked {place}"), reason));
+            continue;
+        }
+        begin(&format!("{parked} VMs, {place}"));
+        let crowd = match Crowd::gather(engine, workers, parked.saturating_sub(most))? {
             Ok(crowd) => crowd,
             Err(reason) => {
-                left_out.push(LeftOut::new(format!("{parked} VMs parked"), reason));
+                left_out.push(LeftOut::new(format!("{parked} VMs parked {place}"), reason));
                 continue;
             }
         };
@@ -118,15 +138,16 @@ pub fn measure(engine: &Engine, options: &Options, mut begin: impl FnMut(&str)) 
                 // The very first block has it.
                 continue;
             }
-            begin(&format!("{}, {callers} at once, {parked} VMs parked", function.name));
-            let block = sandboxes::parked(engine, function, callers, parked)?;
+            begin(&format!("{}, {callers} at once, {parked} VMs parked {place}", function.name));
+            let block = sandboxes::parked(engine, workers, function, callers, parked)?;
             rows.extend(turns::take(block, options.samples)?);
         }
         drop(crowd);
     }
     begin("memory");
-    let memory = memory::measure(engine, &options.parked)?;
+    let memory = memory::measure(engine, &workers, &options.parked)?;
     Ok(Report {
+        crowded: crowded::of(&rows),
         machine: Machine::this()?,
         load: [load, self::load()],
         unit: "us",

@@ -46,6 +46,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Does not return in a worker process.
+    sandgrain::be_worker_if_asked();
     let cli = Cli::parse();
     if let Err(failure) = cli.log.start() {
         return end(Err(failure));

@@ -1,10 +1,8 @@
 //! VMs that are parked while something else is measured.
 
 use super::sandboxes::quiet;
-use sandgrain::{Engine, Limits, Module, Pool, Result, Sandbox, Snapshot};
+use sandgrain::{Engine, Limits, Module, Pool, Result, Sandbox, Snapshot, Workers};
 
-/// The most that a pool of one process takes.
-const ONE_PROCESS: usize = 1000;
 /// Functions that they are of, each with a pool of its own.
 const FUNCTIONS: usize = 10;
 
@@ -14,19 +12,20 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// So many VMs; or why there can't be.
-    pub(super) fn gather(engine: &Engine, count: usize) -> Result<Result<Self, String>> {
-        if count > ONE_PROCESS {
-            return Ok(Err(format!(
-                "one process can have {ONE_PROCESS} VMs at the most, and pools do not have processes to \
-                 spread over yet; try: at most {ONE_PROCESS}"
-            )));
-        }
+    /// So many VMs, in this process or in workers; or why there can't be.
+    pub(super) fn gather(
+        engine: &Engine,
+        workers: Option<&Workers>,
+        count: usize,
+    ) -> Result<Result<Self, String>> {
         let mut pools = Vec::new();
         for number in 0..FUNCTIONS.min(count) {
             let own = count / FUNCTIONS + usize::from(number < count % FUNCTIONS);
             let snapshot = snapshot(engine, number, &Limits::default())?;
-            let pool = Pool::builder(&snapshot).parked(own..=own).at_most(own).memory(u64::MAX);
+            let mut pool = Pool::builder(&snapshot).parked(own..=own).at_most(own).memory(u64::MAX);
+            if let Some(workers) = workers {
+                pool = pool.workers(workers);
+            }
             let pool = pool.build()?;
             if !quiet(&pool, own) {
                 return Ok(Err(format!(

@@ -4,7 +4,7 @@ use super::crowd::snapshot;
 use super::sandboxes::{quiet, settle};
 use crate::host_error;
 use crate::report::quantile;
-use sandgrain::{Engine, Limits, Pool, Result, Snapshot};
+use sandgrain::{Engine, Limits, Pool, Result, Snapshot, Workers};
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +15,8 @@ const FUNCTIONS: [usize; 3] = [1, 10, 100];
 const PARKED: [usize; 3] = [1, 10, 100];
 /// Of VMs that are small at most.
 const SMALL: usize = 100;
+/// Workers that are counted together.
+const WORKERS: usize = 2;
 /// Times that each number of them is parked.
 const ROUNDS: usize = 3;
 /// The most of one pool.
@@ -49,9 +51,10 @@ pub struct FunctionsMemory {
 pub struct ParkedMemory {
     /// How many.
     pub parked: usize,
-    /// Their limits, which decide about the size of a VM: the default ones, or small ones.
+    /// Their limits, which decide about the size of a VM: the default ones, or small ones. Or that they are in
+    /// workers, with the default ones.
     pub limits: &'static str,
-    /// This process's memory as its share of it is counted: pages that several VMs map count in parts.
+    /// This process's memory, and its workers', as its share of it is counted: pages that several VMs map count in parts.
     pub pss: f64,
     /// Of it, what only one VM has.
     pub private: f64,
@@ -69,7 +72,7 @@ pub struct ParkedMemory {
 }
 
 /// Measures both.
-pub(super) fn measure(engine: &Engine, parked: &[usize]) -> Result<Memory> {
+pub(super) fn measure(engine: &Engine, workers: &Workers, parked: &[usize]) -> Result<Memory> {
     let mut snapshots = Vec::new();
     let mut functions = Vec::new();
     for count in FUNCTIONS {
@@ -85,11 +88,14 @@ pub(super) fn measure(engine: &Engine, parked: &[usize]) -> Result<Memory> {
     counts.retain(|count| (1..=ONE_POOL).contains(count));
     counts.sort_unstable();
     counts.dedup();
-    let counts = counts.into_iter().map(|count| (count, "default", Limits::default()));
-    // VMs that can't become large.
+    let default = |count| (count, "default", Limits::default(), None);
+    let counts = counts.into_iter().map(default);
+    // VMs that can't become large, and VMs in workers, whose own memory counts too.
     let small = Limits::default().memory(1 << 20).heap(4 << 20).extra_code(1 << 20);
-    let counts = counts.chain([(SMALL, "small", small)]);
-    let parked = counts.map(|(count, name, limits)| of_parked(engine, count, name, &limits));
+    let there = (WORKERS * 64, "workers", Limits::default(), Some(workers));
+    let counts = counts.chain([(SMALL, "small", small, None), there]);
+    let parked = counts
+        .map(|(count, name, limits, workers)| of_parked(engine, count, name, &limits, workers));
     Ok(Memory { functions, parked: parked.collect::<Result<_>>()? })
 }
 
@@ -100,11 +106,12 @@ fn of_parked(
     count: usize,
     name: &'static str,
     limits: &Limits,
+    workers: Option<&Workers>,
 ) -> Result<ParkedMemory> {
     let snapshot = snapshot(engine, 0, limits)?;
     let mut rounds = Vec::new();
     for _ in 0..=ROUNDS {
-        rounds.push(round(&snapshot, count)?);
+        rounds.push(round(&snapshot, count, workers)?);
     }
     let median = |of: fn(&Usage) -> f64| {
         quantile(
@@ -130,9 +137,12 @@ fn of_parked(
 }
 
 /// Parks VMs. How many, and what is used more than before.
-fn round(snapshot: &Snapshot, count: usize) -> Result<(usize, Usage)> {
-    let before = Usage::now()?;
-    let pool = Pool::builder(snapshot).memory(u64::MAX).parked(count..=count).at_most(count);
+fn round(snapshot: &Snapshot, count: usize, workers: Option<&Workers>) -> Result<(usize, Usage)> {
+    let before = Usage::now(workers)?;
+    let mut pool = Pool::builder(snapshot).memory(u64::MAX).parked(count..=count).at_most(count);
+    if let Some(workers) = workers {
+        pool = pool.workers(workers);
+    }
     let pool = pool.build()?;
     // Parked VMs have touched ahead what the first calls show that calls touch.
     for _ in 0..8 {
@@ -140,7 +150,7 @@ fn round(snapshot: &Snapshot, count: usize) -> Result<(usize, Usage)> {
         pool.take("bench")?.call::<(), u32>("run", ())?;
     }
     quiet(&pool, count);
-    let after = Usage::now()?;
+    let after = Usage::now(workers)?;
     Ok((pool.stats().parked.max(1), after.more_than(&before)))
 }
 
@@ -164,8 +174,15 @@ impl Usage {
         }
     }
 
-    fn now() -> Result<Self> {
-        Ok(Self::of(&read("/proc/self/smaps_rollup")?, &read("/proc/meminfo")?))
+    /// This process's and its workers'.
+    fn now(workers: Option<&Workers>) -> Result<Self> {
+        let mut usage = Self::of(&read("/proc/self/smaps_rollup")?, &read("/proc/meminfo")?);
+        for (worker, _) in workers.map(Workers::processes).unwrap_or_default() {
+            let worker = Self::of(&read(&format!("/proc/{worker}/smaps_rollup"))?, "");
+            usage.pss += worker.pss;
+            usage.private += worker.private;
+        }
+        Ok(usage)
     }
 
     fn of(process: &str, machine: &str) -> Self {

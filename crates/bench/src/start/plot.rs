@@ -219,7 +219,15 @@ mod tests {
         };
         let memory = Memory { functions: Vec::new(), parked: Vec::new() };
         let left_out = vec![LeftOut::new("a thing", "there is none")];
-        Report { machine, load: [Some(0.5), None], unit: "us", rows, left_out, memory }
+        Report {
+            machine,
+            load: [Some(0.5), None],
+            unit: "us",
+            rows,
+            crowded: Vec::new(),
+            left_out,
+            memory,
+        }
     }
 
     fn row(name: &'static str, parked: usize, times: &[f64]) -> Row {

@@ -5,7 +5,7 @@ use super::functions::Function;
 use super::in_process;
 use super::turns::{Block, Member, Sample};
 use crate::floor;
-use sandgrain::{Engine, Module, Policy, Pool, Result, Sandbox, Snapshot};
+use sandgrain::{Engine, Module, Policy, Pool, PoolBuilder, Result, Sandbox, Snapshot, Workers};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,27 +23,54 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Whoever calls.
 const TENANT: &str = "bench";
 
+/// What rows are called that are measured in this process, and in workers.
+type Names = [&'static str; 2];
+
+pub(super) const FRESH: Names = ["parked, fresh", "parked, fresh, in a worker"];
+const CALL_AND_RESET: Names = ["call and reset", "call and reset, in a worker"];
+const OF_SNAPSHOT: Names = ["from a snapshot", "from a snapshot, in a worker"];
+
 /// A function's snapshot, and what else its ways start from.
 struct Ways {
     function: Arc<Function>,
     module: Module,
     snapshot: Snapshot,
+    /// Where VMs are, if not in this process.
+    workers: Option<Workers>,
 }
 
 impl Ways {
     fn new(engine: &Engine, function: &Arc<Function>) -> Result<Self> {
         let module = Module::new(engine, &function.wasm)?;
         let snapshot = Sandbox::new(&module)?.snapshot()?;
-        Ok(Self { function: Arc::clone(function), module, snapshot })
+        Ok(Self { function: Arc::clone(function), module, snapshot, workers: None })
+    }
+
+    /// The same in worker processes.
+    fn in_workers(self, workers: &Workers) -> Self {
+        Self { workers: Some(workers.clone()), ..self }
+    }
+
+    fn name(&self, names: Names) -> &'static str {
+        names[usize::from(self.workers.is_some())]
+    }
+
+    fn pool(&self) -> PoolBuilder {
+        let builder = Pool::builder(&self.snapshot);
+        match &self.workers {
+            Some(workers) => builder.workers(workers),
+            None => builder,
+        }
     }
 
     fn goals(&self, goals: &'static [Goal]) -> &'static [Goal] {
-        if self.function.has_targets { goals } else { &[] }
+        // Those are for VMs in the process that calls.
+        if self.function.has_targets && self.workers.is_none() { goals } else { &[] }
     }
 
     /// A VM of the pool's for each sample, that has waited for it and that nobody has used before.
     fn fresh(&self, callers: usize) -> Result<Member> {
-        let pool = Arc::new(Pool::builder(&self.snapshot).parked(callers..=callers).build()?);
+        let pool = Arc::new(self.pool().parked(callers..=callers).build()?);
         // The first calls show the pool what calls touch.
         for _ in 0..8 {
             settle(&pool, callers);
@@ -63,7 +90,7 @@ impl Ways {
             })
         };
         let samples = (0..callers).map(|_| sample()).collect();
-        let mut member = Member::new("parked, fresh", Floor::RoundTrip, samples);
+        let mut member = Member::new(self.name(FRESH), Floor::RoundTrip, samples);
         member.goals = self.goals(&PARKED);
         member.settle = Box::new(move || settle(&pool, callers));
         Ok(member)
@@ -71,7 +98,7 @@ impl Ways {
 
     /// A pool that has a VM for each caller, used before, and nothing to do but to give it and take it back.
     fn still_pool(&self, policy: Policy, callers: usize) -> Result<Arc<Pool>> {
-        let pool = Pool::builder(&self.snapshot).policy(policy).parked(callers..=callers);
+        let pool = self.pool().policy(policy).parked(callers..=callers);
         let pool = pool.at_most(2 * callers).build()?;
         quiet(&pool, callers);
         let mut sandboxes = Vec::new();
@@ -106,7 +133,7 @@ impl Ways {
     fn reset(&self, callers: usize) -> Result<Member> {
         let pool = self.still_pool(Policy::Reset, callers)?;
         let samples = (0..callers).map(|_| self.call_and_give_back(&pool)).collect();
-        let member = Member::new("call and reset", Floor::RoundTrip, samples);
+        let member = Member::new(self.name(CALL_AND_RESET), Floor::RoundTrip, samples);
         Ok(Member { goals: self.goals(&RESET), ..member })
     }
 
@@ -155,9 +182,14 @@ impl Ways {
 
     fn creation_from_snapshot(&self) -> Member {
         let (snapshot, function) = (self.snapshot.clone(), Arc::clone(&self.function));
-        let member = self.creation("from a snapshot", move || {
+        let workers = self.workers.clone();
+        let member = self.creation(self.name(OF_SNAPSHOT), move || {
             let started = Instant::now();
-            let mut sandbox = snapshot.sandbox().build()?;
+            let mut builder = snapshot.sandbox();
+            if let Some(workers) = &workers {
+                builder = builder.workers(workers);
+            }
+            let mut sandbox = builder.build()?;
             function.call(&mut sandbox)?;
             Ok(started.elapsed())
         });
@@ -211,8 +243,13 @@ pub(super) fn fresh_vm() -> Result<Member> {
 }
 
 /// All that one caller can do, with no VMs around but those of this block.
-pub(super) fn every_way(engine: &Engine, function: &Arc<Function>) -> Result<Block> {
+pub(super) fn every_way(
+    engine: &Engine,
+    workers: &Workers,
+    function: &Arc<Function>,
+) -> Result<Block> {
     let ways = Ways::new(engine, function)?;
+    let there = Ways::new(engine, function)?.in_workers(workers);
     let mut members = vec![
         round_trip(1)?,
         round_trip_after_a_rest()?,
@@ -221,8 +258,11 @@ pub(super) fn every_way(engine: &Engine, function: &Arc<Function>) -> Result<Blo
         ways.after_reset()?,
         ways.reset(1)?,
         ways.fresh(1)?,
+        there.reset(1)?,
+        there.fresh(1)?,
         fresh_vm()?,
         ways.creation_from_snapshot(),
+        there.creation_from_snapshot(),
         ways.creation_from_nothing(),
     ];
     members.extend(in_process::members(engine, function)?);
@@ -232,11 +272,15 @@ pub(super) fn every_way(engine: &Engine, function: &Arc<Function>) -> Result<Blo
 /// What callers of a pool can do, several at once or with other VMs parked meanwhile.
 pub(super) fn parked(
     engine: &Engine,
+    workers: Option<&Workers>,
     function: &Arc<Function>,
     callers: usize,
     parked: usize,
 ) -> Result<Block> {
-    let ways = Ways::new(engine, function)?;
+    let mut ways = Ways::new(engine, function)?;
+    if let Some(workers) = workers {
+        ways = ways.in_workers(workers);
+    }
     let members = vec![round_trip(callers)?, ways.reset(callers)?, ways.fresh(callers)?];
     Ok(Block { function: function.name, callers, parked, members })
 }

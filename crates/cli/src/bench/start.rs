@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use sandgrain::Error;
 use sandgrain_bench::start::{
-    self, FunctionsMemory, Options, ParkedMemory, Report, Row, Statistic,
+    self, Crowded, FunctionsMemory, Options, ParkedMemory, Report, Row, Statistic,
 };
 use std::fs::File;
 use std::io::Write;
@@ -25,7 +25,7 @@ pub struct Arguments {
     #[arg(long, value_name = "COUNTS", default_value = "1,2", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=64))]
     callers: Vec<u16>,
     /// Numbers of VMs that are parked meanwhile
-    #[arg(long, value_name = "COUNTS", default_value = "1,100", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "COUNTS", default_value = "1,10,100,1000,5000", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     parked: Vec<u32>,
     /// The wasmtime command to compare with, instead of the one in the search path
     #[arg(long, value_name = "FILE")]
@@ -36,13 +36,14 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn options(&self) -> Options {
+    fn options(&self, worker: PathBuf) -> Options {
         Options {
             samples: self.samples as usize,
             callers: self.callers.iter().map(|count| usize::from(*count)).collect(),
             parked: self.parked.iter().map(|count| *count as usize).collect(),
             wasmtime: self.wasmtime.clone(),
             python: self.python.clone(),
+            worker,
         }
     }
 }
@@ -53,7 +54,9 @@ pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let json = arguments.json.as_deref().map(create).transpose()?;
     let svg = arguments.svg.as_deref().map(create).transpose()?;
     let engine = sandgrain_bench::engine()?;
-    let report = start::measure(&engine, &arguments.options(), super::progress)?;
+    let worker = std::env::current_exe()
+        .map_err(|error| Error::Host(format!("the path of this program: {error}")))?;
+    let report = start::measure(&engine, &arguments.options(worker), super::progress)?;
     super::print(&table(&report))?;
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&report)
@@ -107,6 +110,7 @@ fn table(report: &Report) -> String {
         text +=
             &format!("  {}: {} of {}\n", start::title(row), row.misses, row.samples + row.misses);
     }
+    text += &crowded(&report.crowded);
     if !report.left_out.is_empty() {
         text += "\nLeft out:\n";
     }
@@ -145,7 +149,7 @@ fn line(
     [min, median, p99, p999, ratio, p99_ratio, target, met]: [String; 8],
 ) -> String {
     let line = format!(
-        "  {name:26} {min:>9} {median:>9} {p99:>9} {p999:>9} {ratio:>9} {p99_ratio:>9}  {target:18} {met}"
+        "  {name:29} {min:>9} {median:>9} {p99:>9} {p999:>9} {ratio:>9} {p99_ratio:>9}  {target:18} {met}"
     );
     line.trim_end().to_owned() + "\n"
 }
@@ -153,6 +157,21 @@ fn line(
 /// Thousands of bytes.
 fn kb(bytes: f64) -> String {
     format!("{:.0}", bytes / 1000.0)
+}
+
+fn crowded(rows: &[Crowded]) -> String {
+    let mut text = String::new();
+    for Crowded { function, parked, ratio, target, met } in rows {
+        if text.is_empty() {
+            text += "\nParked start in a worker, its ratio to E as a ratio to that with 10 VMs parked\n";
+        }
+        let target = target.map(|target| format!("<= {target}")).unwrap_or_default();
+        let met = met.map_or("", |met| if met { "yes" } else { "no" });
+        let line = format!("  {function:24} {parked:>6} VMs parked {ratio:>6.2}  {target:8} {met}");
+        text += line.trim_end();
+        text += "\n";
+    }
+    text
 }
 
 fn functions(rows: &[FunctionsMemory]) -> String {
@@ -215,19 +234,18 @@ mod tests {
     }
 
     #[test]
-    fn without_options_it_is_one_and_two_callers_and_one_and_a_hundred_vms() {
-        let options = arguments(&[]).unwrap().options();
-        let (callers, parked) = (vec![1, 2], vec![1, 100]);
-        assert_eq!(
-            options,
-            Options { samples: 500, callers, parked, wasmtime: None, python: None }
-        );
+    fn without_options_it_is_one_and_two_callers_and_one_to_five_thousand_vms() {
+        let options = arguments(&[]).unwrap().options("w".into());
+        let (callers, parked) = (vec![1, 2], vec![1, 10, 100, 1000, 5000]);
+        let (wasmtime, python, worker) = (None, None, "w".into());
+        let expected = Options { samples: 500, callers, parked, wasmtime, python, worker };
+        assert_eq!(options, expected);
     }
 
     #[test]
     fn numbers_are_lists() {
         let given = ["--samples=5", "--callers=1,2,4", "--parked", "10,5000", "--wasmtime=w"];
-        let options = arguments(&given).unwrap().options();
+        let options = arguments(&given).unwrap().options("w".into());
         assert_eq!((options.samples, options.callers), (5, vec![1, 2, 4]));
         assert_eq!((options.parked, options.wasmtime), (vec![10, 5000], Some("w".into())));
     }
@@ -296,6 +314,13 @@ mod tests {
             load: [Some(0.5), None],
             unit: "us",
             rows: vec![row("the floor"), parked],
+            crowded: vec![Crowded {
+                function: "f",
+                parked: 5000,
+                ratio: 1.25,
+                target: Some(1.3),
+                met: Some(true),
+            }],
             left_out: vec![LeftOut { what: "crun".to_owned(), reason: "none here".to_owned() }],
             memory: Memory { functions, parked: vec![vms] },
         };
@@ -310,6 +335,7 @@ mod tests {
             "parked, fresh 20.0 25.0 40.0 41.0 2.40 E 7.00 E <= 2.5, p99 <= 6 yes, no",
             "Calls that found no parked VM, which are in no row: 3.",
             "f, 2 callers, 100 VMs parked: 3 of 8",
+            "f 5000 VMs parked 1.25 <= 1.3 yes",
             "crun: none here",
             "10 1700 90 2000",
             "100 default 100 90 300 400 <= 350 no 500",
