@@ -84,11 +84,16 @@ fn lend(
     Ok(Some(reach))
 }
 
+/// A function of WASI by its number among them.
+fn wasi_function(number: u32) -> Option<Function> {
+    u16::try_from(number).ok().and_then(Function::from_index)
+}
+
 /// A call by its number, if it is one of WASI: which function, its arguments and how many.
 pub(crate) fn wasi_call(number: u32, args: &[Value]) -> Option<(Function, [u64; 16], usize)> {
-    let function = number.checked_sub(WASI).and_then(|number| u16::try_from(number).ok());
+    let function = number.checked_sub(WASI).and_then(wasi_function)?;
     let (slots, count) = slots(args).ok()?;
-    Some((Function::from_index(function?)?, slots, count))
+    Some((function, slots, count))
 }
 
 impl Host {
@@ -109,10 +114,10 @@ impl Host {
 
     /// Whether whoever runs the guest wants to know of a call before it is answered.
     fn stops_at(&self, function: u32, args: &[Value]) -> bool {
-        let reads = |number| Function::from_index(number).is_some_and(|f| f.name() == "fd_read");
+        let reads = |number| wasi_function(number).is_some_and(|f| f.name() == "fd_read");
         self.stop_at_input
             && args.first() == Some(&Value::I32(0))
-            && function.checked_sub(WASI).and_then(|n| u16::try_from(n).ok()).is_some_and(reads)
+            && function.checked_sub(WASI).is_some_and(reads)
     }
 
     /// Whether the answer to a call is put off: because whoever runs the guest wants to know of it first, or
@@ -129,7 +134,7 @@ impl Host {
         }
         self.pending = match function.checked_sub(WASI) {
             None => self.functions.begin(function as usize, args),
-            Some(number) => self.begin_sleep(number, memory, args)?,
+            Some(_) => self.begin_sleep(function, memory, args)?,
         };
         Ok(self.pending.is_some())
     }
@@ -141,8 +146,7 @@ impl Host {
         args: &[Value],
     ) -> Result<Option<Pending>> {
         // What is wrong with the call is said where it is answered.
-        let function = u16::try_from(number).ok().and_then(Function::from_index);
-        let (Some(function), Some(memory), Ok((slots, count))) = (function, memory, slots(args))
+        let (Some((function, slots, count)), Some(memory)) = (wasi_call(number, args), memory)
         else {
             return Ok(None);
         };
@@ -215,8 +219,7 @@ impl Host {
         args: &[Value],
         has_slept: bool,
     ) -> Result<Vec<Value>> {
-        let function = u16::try_from(number).ok().and_then(Function::from_index);
-        let (Some(function), Some(wasi)) = (function, &mut self.wasi) else {
+        let (Some(function), Some(wasi)) = (wasi_function(number), &mut self.wasi) else {
             return Err(Error::Guest(format!("it called WASI function {number}, never given")));
         };
         let span = tracing::trace_span!("wasi", function = function.name());

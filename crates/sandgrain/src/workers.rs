@@ -68,6 +68,11 @@ struct Inner {
     rooms: Rooms,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A guest that a panic has left is never used again; nothing else behind these locks can be left half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Serves as a worker process and ends, if that is what this program was started for; does nothing if not. To be
 /// called first in the `main` of a program that has [workers of itself](Workers::of_this_program).
 pub fn be_worker_if_asked() {
@@ -123,8 +128,7 @@ impl Workers {
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
-        // No panic can leave it half changed.
-        self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.workers)
     }
 
     /// A guest of a snapshot, with copies of these pages.

@@ -96,6 +96,11 @@ impl Wake for Count {
     }
 }
 
+fn counted() -> (Arc<Count>, Waker) {
+    let count = Arc::new(Count::default());
+    (Arc::clone(&count), Waker::from(count))
+}
+
 #[test]
 fn a_sleep_is_over_after_its_time() {
     let started = Instant::now();
@@ -109,8 +114,7 @@ fn a_sleep_is_over_after_its_time() {
 #[test]
 fn who_waits_is_told_when_the_call_is_cancelled() {
     let cancel = Cancel::new();
-    let count = Arc::new(Count::default());
-    let waker = Waker::from(Arc::clone(&count));
+    let (count, waker) = counted();
     let mut context = Context::from_waker(&waker);
     let mut waiting = pin!(cancel.wait_for(pending::<()>()));
     assert!(waiting.as_mut().poll(&mut context).is_pending());
@@ -136,8 +140,7 @@ fn what_is_ready_is_given_unless_the_call_was_cancelled_before() {
 #[test]
 fn who_does_not_wait_any_more_is_not_woken() {
     let cancel = Cancel::new();
-    let count = Arc::new(Count::default());
-    let waker = Waker::from(Arc::clone(&count));
+    let (count, waker) = counted();
     let mut context = Context::from_waker(&waker);
     {
         let mut waiting = pin!(cancel.wait_for(pending::<()>()));

@@ -1,7 +1,7 @@
 //! VMs that are parked while something else is measured.
 
 use super::sandboxes::quiet;
-use sandgrain::{Engine, Limits, Module, Pool, Result, Sandbox, Snapshot, Workers};
+use sandgrain::{Engine, Limits, Module, Pool, PoolBuilder, Result, Sandbox, Snapshot, Workers};
 
 /// Functions that they are of, each with a pool of its own.
 const FUNCTIONS: usize = 10;
@@ -22,11 +22,8 @@ impl Crowd {
         for number in 0..FUNCTIONS.min(count) {
             let own = count / FUNCTIONS + usize::from(number < count % FUNCTIONS);
             let snapshot = snapshot(engine, number, &Limits::default())?;
-            let mut pool = Pool::builder(&snapshot).parked(own..=own).at_most(own).memory(u64::MAX);
-            if let Some(workers) = workers {
-                pool = pool.workers(workers);
-            }
-            let pool = pool.build()?;
+            let pool = pool_of(&snapshot, workers).parked(own..=own).at_most(own);
+            let pool = pool.memory(u64::MAX).build()?;
             if !quiet(&pool, own) {
                 return Ok(Err(format!(
                     "{} of {own} VMs of a pool could be parked; try: larger limits (ulimit -n, \
@@ -37,6 +34,15 @@ impl Crowd {
             pools.push(pool);
         }
         Ok(Ok(Self { _pools: pools }))
+    }
+}
+
+/// A pool in this process, or in workers.
+pub(super) fn pool_of(snapshot: &Snapshot, workers: Option<&Workers>) -> PoolBuilder {
+    let builder = Pool::builder(snapshot);
+    match workers {
+        Some(workers) => builder.workers(workers),
+        None => builder,
     }
 }
 

@@ -1,10 +1,10 @@
 //! What functions and parked VMs take.
 
-use super::crowd::snapshot;
+use super::crowd::{pool_of, snapshot};
 use super::sandboxes::{quiet, settle};
 use crate::host_error;
 use crate::report::quantile;
-use sandgrain::{Engine, Limits, Pool, Result, Snapshot, Workers};
+use sandgrain::{Engine, Limits, Result, Snapshot, Workers};
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -139,10 +139,7 @@ fn of_parked(
 /// Parks VMs. How many, and what is used more than before.
 fn round(snapshot: &Snapshot, count: usize, workers: Option<&Workers>) -> Result<(usize, Usage)> {
     let before = Usage::now(workers)?;
-    let mut pool = Pool::builder(snapshot).memory(u64::MAX).parked(count..=count).at_most(count);
-    if let Some(workers) = workers {
-        pool = pool.workers(workers);
-    }
+    let pool = pool_of(snapshot, workers).memory(u64::MAX).parked(count..=count).at_most(count);
     let pool = pool.build()?;
     // Parked VMs have touched ahead what the first calls show that calls touch.
     for _ in 0..8 {

@@ -1,5 +1,6 @@
 //! Sandgrain's own ways to start a function, and the floors.
 
+use super::crowd::pool_of;
 use super::figures::{Floor, Goal, Statistic};
 use super::functions::Function;
 use super::in_process;
@@ -56,11 +57,7 @@ impl Ways {
     }
 
     fn pool(&self) -> PoolBuilder {
-        let builder = Pool::builder(&self.snapshot);
-        match &self.workers {
-            Some(workers) => builder.workers(workers),
-            None => builder,
-        }
+        pool_of(&self.snapshot, self.workers.as_ref())
     }
 
     fn goals(&self, goals: &'static [Goal]) -> &'static [Goal] {

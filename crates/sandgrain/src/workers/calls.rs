@@ -1,8 +1,7 @@
 //! A guest's calls, as a worker answers them: by asking the process that started it.
 
 use super::line::Line;
-use super::message::{Call, PIECE, Part, Reply, Told};
-use super::process::piece;
+use super::message::{Call, MAX_ASKED, PIECE, Part, Reply, Told};
 use crate::error::{Error, Result};
 use crate::guest::{Answers, HostCall};
 use crate::host::wasi_call;
@@ -10,6 +9,7 @@ use sandgrain_abi::message::HostReply;
 use sandgrain_wasi::ListSizes;
 use std::convert::Infallible;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The other end of a line, as a guest's host in one of its turns.
@@ -39,7 +39,7 @@ impl<'a> Calls<'a> {
         let parts = needed(call, bytes);
         self.tell(&Told::Call(Call { function, args, size, parts, again }))?;
         loop {
-            match self.line.receive(super::message::MAX_ASKED, wait_on).map_err(lost)? {
+            match self.line.receive(MAX_ASKED, wait_on).map_err(lost)? {
                 Reply::Fetch(range) => self.tell(&Told::Bytes(piece(bytes, range)?))?,
                 Reply::Answer { reply, parts } => {
                     for part in &parts {
@@ -54,17 +54,24 @@ impl<'a> Calls<'a> {
     }
 
     fn tell(&mut self, told: &Told) -> Result<()> {
-        self.line.send(told, wait_on).map_err(lost)
+        self.line.send(told, &[], wait_on).map_err(lost)
     }
 }
 
 /// A worker has nothing better to do.
-fn wait_on() -> io::Result<()> {
+pub(super) fn wait_on() -> io::Result<()> {
     Ok(())
 }
 
 fn lost(error: io::Error) -> Error {
     Error::Host(format!("the line to the host: {error}"))
+}
+
+/// Some bytes of a memory, no more than fit into a message.
+pub(super) fn piece(memory: &[u8], range: Range<u64>) -> Result<Vec<u8>> {
+    let bytes = memory.get(range.start as usize..range.end as usize);
+    let bytes = bytes.filter(|bytes| bytes.len() <= PIECE);
+    bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::Host(format!("bytes {range:?} of a memory")))
 }
 
 /// Changes some bytes of a memory.
@@ -81,7 +88,7 @@ fn needed(call: &HostCall, memory: &[u8]) -> Vec<Part> {
     let Some((function, slots, count)) = wasi_call(call.function, &call.args) else {
         return Vec::new();
     };
-    let read = |range: std::ops::Range<u64>| {
+    let read = |range: Range<u64>| {
         let list = memory.get(range.start as usize..range.end as usize);
         Ok::<_, Infallible>(list.unwrap_or_default().to_vec())
     };

@@ -1,6 +1,6 @@
 //! Workers that somebody else has taken over: they get no further than their own guests' calls.
 
-use super::line::{self, Line};
+use super::line::Line;
 use super::message::{Ask, Call, MAX_ASKED, Part, Reply, Told};
 use super::remote::Remote;
 use super::worker::Worker;
@@ -13,6 +13,7 @@ use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_abi::types::FuncType;
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::thread::{JoinHandle, spawn};
 
 /// Bytes of the guest's memory, and the most that it can have.
@@ -24,7 +25,7 @@ struct Player(Line);
 impl Player {
     fn say(&mut self, told: &Told) {
         // Whoever was told enough does not listen any more.
-        let _ = self.0.send(told, || Ok::<_, io::Error>(()));
+        let _ = self.0.send(told, &[], || Ok::<_, io::Error>(()));
     }
 
     fn asked(&mut self) -> Option<Ask> {
@@ -39,7 +40,7 @@ impl Player {
 fn played(
     script: impl FnOnce(&mut Player) + Send + 'static,
 ) -> (Remote, std::os::fd::OwnedFd, JoinHandle<()>) {
-    let (ours, theirs) = line::pair().expect("a pair");
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
     let (worker, control) = Worker::played(Line::new(ours));
     let player = spawn(move || script(&mut Player(Line::new(theirs))));
     (Remote::played(worker, SIZE), control, player)

@@ -3,6 +3,7 @@
 //! A frame is a length, 32 bits, and a message of so many bytes. Whoever receives one makes room for what has
 //! arrived, not for what was announced.
 
+use super::message::MAX_CONTROL;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
@@ -44,24 +45,18 @@ impl Line {
         self.stream.set_write_timeout(Some(time))
     }
 
-    /// Sends a message. `wait_on` is asked now and then whether to wait on for the other end.
+    /// Sends a message, with descriptors that the other end gets copies of. `wait_on` is asked now and then
+    /// whether to wait on for the other end.
     pub(super) fn send<E: From<io::Error>>(
-        &mut self,
-        message: &impl Encode,
-        wait_on: impl FnMut() -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.prepare(message)?;
-        self.write(0, wait_on)
-    }
-
-    /// As [`send`](Self::send), with descriptors, which the other end gets copies of.
-    pub(super) fn send_files<E: From<io::Error>>(
         &mut self,
         message: &impl Encode,
         files: &[&File],
         wait_on: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
         self.prepare(message)?;
+        if files.is_empty() {
+            return self.write(0, wait_on);
+        }
         let files: Vec<BorrowedFd<'_>> = files.iter().map(|file| file.as_fd()).collect();
         // The rest may come without them.
         let sent = send_descriptors(self.stream.as_fd(), &self.out, &files, SendFlags::empty())?;
@@ -173,19 +168,40 @@ pub(super) fn is_early(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// Both ends of a line, which no program that is started inherits.
-pub(super) fn pair() -> io::Result<(UnixStream, UnixStream)> {
-    UnixStream::pair()
-}
-
 /// Both ends of a control socket, whose messages arrive whole.
 pub(super) fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     Ok(socketpair(family, kind, SocketFlags::CLOEXEC, None)?)
 }
 
+/// Sends a message on a control socket.
+pub(super) fn send_packet(
+    control: BorrowedFd<'_>,
+    message: &impl Encode,
+    files: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    message.encode_to(&mut bytes);
+    send_descriptors(control, &bytes, files, flags).map(drop)
+}
+
+/// The next message on a control socket, and adds the descriptors that come with it; `None` when there will be no
+/// more.
+pub(super) fn receive_packet<M: Encode>(
+    control: BorrowedFd<'_>,
+    files: &mut Vec<OwnedFd>,
+) -> io::Result<Option<M>> {
+    let mut bytes = [0; MAX_CONTROL];
+    let len = receive_descriptors(control, &mut bytes, files)?;
+    if len == 0 {
+        return Ok(None);
+    }
+    M::decode_from(&bytes[..len]).map(Some).map_err(|error| malformed(error.to_string()))
+}
+
 /// Sends bytes and descriptors; how many of the bytes.
-pub(super) fn send_descriptors(
+fn send_descriptors(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
     files: &[BorrowedFd<'_>],
@@ -201,7 +217,7 @@ pub(super) fn send_descriptors(
 }
 
 /// Receives bytes and adds the descriptors that come with them.
-pub(super) fn receive_descriptors(
+fn receive_descriptors(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     files: &mut Vec<OwnedFd>,

@@ -1,8 +1,9 @@
 //! What a worker process does: it makes guests, runs them and drops them, as it is told.
 
-use super::calls::Calls;
-use super::line::{Line, receive_descriptors, send_descriptors};
-use super::message::{Ask, Begun, Control, MAX_ASKED, MAX_CONTROL, PIECE, Told};
+use super::calls::{Calls, change, piece, wait_on};
+use super::line::{Line, receive_packet, send_packet};
+use super::lock;
+use super::message::{Ask, Begun, Control, MAX_ASKED, Told};
 use super::worker::Device;
 use crate::error::{Error, Result};
 use crate::guest::{Guest, GuestImage};
@@ -11,7 +12,7 @@ use crate::machine::Progress;
 use crate::store::Origin;
 use rustix::net::SendFlags;
 use rustix::process::setpriority_process;
-use sandgrain_abi::{Decoder, Encode};
+use sandgrain_abi::Decoder;
 use sandgrain_hypervisor::kvm::{Kvm, KvmOptions};
 use sandgrain_hypervisor::{Confinement, Hypervisor, Interrupter, MemoryImage, Place};
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// The niceness of threads that nobody waits for: a call that comes gets their CPU at once.
@@ -29,11 +30,6 @@ const BACKGROUND: i32 = 10;
 
 /// Things by the numbers that the other side has given them.
 type Numbered<T> = Mutex<BTreeMap<u64, Arc<T>>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A guest that a panic has left is never used again; all else is valid at all times.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What all lines of a worker share.
 struct Worker {
@@ -56,13 +52,16 @@ pub(super) fn run() -> io::Result<()> {
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let worker = match begin(control.as_fd()) {
         Ok((worker, origin)) => {
-            tell(control.as_fd(), &Begun::Ready(origin))?;
+            send_packet(control.as_fd(), &Begun::Ready(origin), &[], SendFlags::empty())?;
             Arc::new(worker)
         }
-        Err(error) => return tell(control.as_fd(), &Begun::Failed(error.to_string())),
+        Err(error) => {
+            let failed = Begun::Failed(error.to_string());
+            return send_packet(control.as_fd(), &failed, &[], SendFlags::empty());
+        }
     };
     let mut files = Vec::new();
-    while let Some(message) = hear(control.as_fd(), &mut files)? {
+    while let Some(message) = receive_packet(control.as_fd(), &mut files)? {
         match message {
             Control::Line { background } => {
                 for file in files.drain(..) {
@@ -94,7 +93,7 @@ pub(super) fn run() -> io::Result<()> {
 /// Opens what the worker needs and gives up the rest.
 fn begin(control: BorrowedFd<'_>) -> Result<(Worker, Origin)> {
     let failed = |error: io::Error| Error::Host(format!("the control socket: {error}"));
-    let begin = hear(control, &mut Vec::new()).map_err(failed)?;
+    let begin = receive_packet(control, &mut Vec::new()).map_err(failed)?;
     let Some(Control::Begin { origin, device, descriptors }) = begin else {
         return Err(Error::Host("it was not told what to open".to_owned()));
     };
@@ -118,24 +117,6 @@ fn confine(descriptors: u64) -> Result<()> {
     confinement.apply().map_err(|error| Error::Host(error.to_string()))
 }
 
-fn tell(control: BorrowedFd<'_>, message: &Begun) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    message.encode_to(&mut bytes);
-    send_descriptors(control, &bytes, &[], SendFlags::empty()).map(drop)
-}
-
-/// The next message; `None` when there will be no more.
-fn hear(control: BorrowedFd<'_>, files: &mut Vec<OwnedFd>) -> io::Result<Option<Control>> {
-    let mut bytes = [0; MAX_CONTROL];
-    let len = receive_descriptors(control, &mut bytes, files)?;
-    if len == 0 {
-        return Ok(None);
-    }
-    Control::decode_from(&bytes[..len])
-        .map(Some)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
-}
-
 impl Worker {
     /// Does what is asked for on a line, until it is closed.
     fn serve(&self, mut line: Line) {
@@ -151,7 +132,7 @@ impl Worker {
                     Told::Failed(Error::Host(text).into())
                 }
             };
-            if line.send(&told, || Ok::<_, io::Error>(())).is_err() {
+            if line.send(&told, &[], wait_on).is_err() {
                 return;
             }
         }
@@ -224,7 +205,7 @@ impl Worker {
                 let mut guest = lock(&seat.guest);
                 let bytes = guest.memory(memory)?;
                 for part in parts {
-                    super::calls::change(bytes, &part)?;
+                    change(bytes, &part)?;
                 }
             }
             Ask::Close(guest) => drop(lock(&self.guests).remove(&guest)),
@@ -249,13 +230,6 @@ impl Worker {
         GuestImage::decode(&mut Decoder::new(guest), memory, limits, self.hypervisor.kind())
             .map_err(|error| Error::Host(format!("an image: {error}")))
     }
-}
-
-/// Some bytes of a memory, no more than fit into a message.
-pub(super) fn piece(memory: &[u8], range: std::ops::Range<u64>) -> Result<Vec<u8>> {
-    let bytes = memory.get(range.start as usize..range.end as usize);
-    let bytes = bytes.filter(|bytes| bytes.len() <= PIECE);
-    bytes.map(<[u8]>::to_vec).ok_or_else(|| Error::Host(format!("bytes {range:?} of a memory")))
 }
 
 fn unknown(what: &str) -> Error {

@@ -1,9 +1,9 @@
 //! A guest in a worker process.
 
-use super::Workers;
 use super::message::{Ask, Call, MAX_TOLD, Part, Reply, Told};
 use super::window::{Rooms, Source, Window};
 use super::worker::{Stop, Talk, Worker};
+use super::{Workers, lock};
 use crate::error::{Error, Result, described};
 use crate::guest::GuestImage;
 use crate::host::Host;
@@ -17,8 +17,8 @@ use crate::stop::Target;
 use sandgrain_abi::layout::PAGE_SIZE;
 use sandgrain_abi::message::Command;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// A guest in a worker process.
@@ -43,15 +43,13 @@ pub(crate) struct RemoteStop {
 
 impl Target for RemoteStop {
     fn stop(&self) {
-        let mut since = self.stop.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(Instant::now);
-        drop(since);
+        lock(&self.stop.since).get_or_insert_with(Instant::now);
         self.worker.stop(self.guest, self.stop.turn.load(Ordering::SeqCst));
     }
 
     fn clear(&self) {
         self.stop.turn.fetch_add(1, Ordering::SeqCst);
-        *self.stop.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.stop.since) = None;
     }
 }
 
@@ -70,7 +68,7 @@ impl Remote {
         let (stop, stats) = (Arc::default(), Stats::default());
         let workers = workers.clone();
         let remote = Self { workers, worker, guest, image, max_memory, stop, stats };
-        remote.do_it(&Ask::Make { guest, image, pages: pages.clone() })?;
+        remote.worker.have_done(&Ask::Make { guest, image, pages: pages.clone() }, &[])?;
         Ok(remote)
     }
 
@@ -85,13 +83,6 @@ impl Remote {
     pub(crate) fn target(&self) -> RemoteStop {
         let (worker, stop) = (Arc::clone(&self.worker), Arc::clone(&self.stop));
         RemoteStop { worker, guest: self.guest, stop }
-    }
-
-    fn do_it(&self, ask: &Ask) -> Result<()> {
-        match self.worker.ask(ask)? {
-            Told::Done => Ok(()),
-            other => Err(self.worker.nonsense(&other)),
-        }
     }
 
     fn number(&self, ask: &Ask) -> Result<u64> {
@@ -124,8 +115,6 @@ impl Remote {
                         }
                         return Err(error);
                     }
-                    // A host function may have used up the time; the guest must not get another turn then.
-                    // The worker has been told by whoever watches the clock.
                 }
                 other => return Err(self.worker.nonsense(&other)),
             }
@@ -143,10 +132,7 @@ fn answer(
 ) -> Result<()> {
     let Call { function, args, size, parts, again } = call;
     let mut window = match size {
-        Some(size) if size > max_memory => {
-            return Err(Error::Guest(format!("its memory is said to have {size} bytes")));
-        }
-        Some(size) => Some(Window::new(InTurn(talk), rooms, size as usize, parts)?),
+        Some(size) => Some(Window::new(InTurn(talk), rooms, checked(size, max_memory)?, parts)?),
         None => None,
     };
     if !again && host.puts_off(function, window.as_mut().map(|w| w as _), &args)? {
@@ -160,6 +146,14 @@ fn answer(
     let parts = window.as_mut().map(Window::changes).unwrap_or_default();
     drop(window);
     talk.say(&Reply::Answer { reply, parts })
+}
+
+/// The size of a linear memory, as a worker says it.
+fn checked(size: u64, most: u64) -> Result<usize> {
+    if size > most {
+        return Err(Error::Guest(format!("its memory is said to have {size} bytes")));
+    }
+    Ok(size as usize)
 }
 
 /// A memory while its guest waits for an answer.
@@ -193,10 +187,7 @@ impl Source for AtRest<'_> {
 
     fn change(&mut self, parts: Vec<Part>) -> Result<()> {
         let (guest, memory) = (self.guest, self.memory);
-        match self.worker.ask(&Ask::Write { guest, memory, parts })? {
-            Told::Done => Ok(()),
-            other => Err(self.worker.nonsense(&other)),
-        }
+        self.worker.have_done(&Ask::Write { guest, memory, parts }, &[])
     }
 }
 
@@ -233,12 +224,9 @@ impl Machine for Remote {
 
     fn memory(&mut self, memory: u32) -> Result<Box<dyn LinearMemory + '_>> {
         let guest = self.guest;
-        let size = self.number(&Ask::Size { guest, memory })?;
-        if size > self.max_memory {
-            return Err(Error::Guest(format!("its memory is said to have {size} bytes")));
-        }
+        let size = checked(self.number(&Ask::Size { guest, memory })?, self.max_memory)?;
         let source = AtRest { worker: &self.worker, guest, memory };
-        Ok(Box::new(Window::new(source, self.workers.rooms(), size as usize, Vec::new())?))
+        Ok(Box::new(Window::new(source, self.workers.rooms(), size, Vec::new())?))
     }
 
     fn stats(&mut self) -> &mut Stats {
@@ -282,7 +270,7 @@ impl Machine for Remote {
 impl Drop for Remote {
     fn drop(&mut self) {
         if !self.worker.is_lost()
-            && let Err(error) = self.do_it(&Ask::Close(self.guest))
+            && let Err(error) = self.worker.have_done(&Ask::Close(self.guest), &[])
         {
             tracing::debug!(%error, "a guest in a worker process is not closed");
         }

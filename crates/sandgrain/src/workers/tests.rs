@@ -1,6 +1,6 @@
 //! What a worker says is anybody's: whatever it is, it ends in a value or an error, and the next sandbox works.
 
-use super::line::{self, Line};
+use super::line::Line;
 use super::message::{Ask, Begun, Call, Control, MAX_TOLD, Part, Reply, Told};
 use super::window::{Rooms, Source, Window};
 use crate::error::{Error, Result};
@@ -12,6 +12,7 @@ use sandgrain_abi::message::{Command, HostReply, Outcome};
 use sandgrain_abi::{Encode, Value};
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::net::UnixStream;
 
 fn encoded(message: &impl Encode) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -128,7 +129,7 @@ proptest! {
 
 /// Sends bytes as a worker that has them from somewhere else would, and closes the line.
 fn heard(bytes: Vec<u8>) -> io::Result<Told> {
-    let (ours, theirs) = line::pair().expect("a pair");
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
     let writer = std::thread::spawn(move || {
         let mut theirs = theirs;
         // The other end may have heard enough before all of it is sent.

@@ -1,5 +1,6 @@
 //! A window on a linear memory that is in another process.
 
+use super::lock;
 use super::message::{PIECE, Part};
 use crate::error::{Error, Result};
 use crate::linear_memory::{LinearMemory, outside};
@@ -7,7 +8,7 @@ use sandgrain_hypervisor::GuestMemory;
 use std::collections::BTreeMap;
 use std::mem;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 
 /// Where the bytes are.
@@ -32,7 +33,7 @@ const MAX_WIPED: usize = 64 << 10;
 impl Rooms {
     /// So many zeros at least.
     fn take(&self, size: usize) -> Result<GuestMemory> {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = lock(&self.0);
         if let Some(at) = rooms.iter().position(|room| room.len() >= size) {
             return Ok(rooms.swap_remove(at));
         }
@@ -42,7 +43,7 @@ impl Rooms {
     }
 
     fn give_back(&self, room: GuestMemory) {
-        let mut rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rooms = lock(&self.0);
         if rooms.len() < MAX_KEPT {
             rooms.push(room);
         }

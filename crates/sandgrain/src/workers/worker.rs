@@ -1,7 +1,8 @@
 //! One worker process, as the process that started it sees it.
 
-use super::line::{self, Line, receive_descriptors, send_descriptors};
-use super::message::{Ask, Begun, Control, MAX_CONTROL, MAX_TOLD, Told};
+use super::line::{self, Line};
+use super::lock;
+use super::message::{Ask, Begun, Control, MAX_TOLD, Told};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::store::Origin;
@@ -10,13 +11,15 @@ use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Encoder};
 use std::cell::Cell;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -72,11 +75,6 @@ struct Known {
     guests: usize,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No panic can leave what is behind these locks half changed.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What is to stop one guest.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
@@ -122,16 +120,7 @@ impl Worker {
         })?;
         // The command holds the other end until it is dropped.
         drop(command);
-        let worker = Self {
-            id: child.id(),
-            child: Mutex::new(child),
-            control,
-            lines: Default::default(),
-            images: Mutex::default(),
-            guests: AtomicUsize::new(0),
-            next: AtomicU64::new(1),
-            lost: AtomicBool::new(false),
-        };
+        let worker = Self::of(child, control);
         let sandboxes = u64::try_from(sandboxes).unwrap_or(u64::MAX);
         let descriptors = sandboxes.saturating_mul(DESCRIPTORS_EACH).saturating_add(DESCRIPTORS);
         let begin = Control::Begin { origin, device: device.clone(), descriptors };
@@ -154,43 +143,42 @@ impl Worker {
         }
     }
 
+    /// That of a process which has the other end of the control socket.
+    fn of(child: Child, control: OwnedFd) -> Self {
+        Self {
+            id: child.id(),
+            child: Mutex::new(child),
+            control,
+            lines: Default::default(),
+            images: Mutex::default(),
+            guests: AtomicUsize::new(0),
+            next: AtomicU64::new(1),
+            lost: AtomicBool::new(false),
+        }
+    }
+
     /// One whose part is played by somebody else, on this line, and the other end of its control socket.
     #[cfg(test)]
     pub(super) fn played(line: Line) -> (Self, OwnedFd) {
         let (control, theirs) = line::control_pair().expect("a pair");
         let child = Command::new("sleep").arg("100").spawn().expect("a process");
         line.wait_at_most(Duration::from_millis(10)).expect("a time");
-        let worker = Self {
-            id: child.id(),
-            child: Mutex::new(child),
-            control,
-            lines: [Mutex::new(vec![line]), Mutex::default()],
-            images: Mutex::default(),
-            guests: AtomicUsize::new(1),
-            next: AtomicU64::new(1),
-            lost: AtomicBool::new(false),
-        };
+        let worker = Self::of(child, control);
+        lock(worker.lines(false)).push(line);
+        worker.guests.store(1, Ordering::Release);
         (worker, theirs)
     }
 
     fn begun(&self) -> io::Result<Begun> {
         sockopt::set_socket_timeout(&self.control, sockopt::Timeout::Recv, Some(PATIENCE))?;
-        let mut bytes = [0; MAX_CONTROL];
-        let len = receive_descriptors(self.control.as_fd(), &mut bytes, &mut Vec::new())?;
-        if len == 0 {
-            return Err(ErrorKind::UnexpectedEof.into());
-        }
-        let malformed =
-            |error: sandgrain_abi::DecodeError| io::Error::new(ErrorKind::InvalidData, error);
-        Begun::decode_from(&bytes[..len]).map_err(malformed)
+        let begun = line::receive_packet(self.control.as_fd(), &mut Vec::new())?;
+        begun.ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Sends a message on the control socket, without ever waiting.
     fn command(&self, message: &Control, files: &[&OwnedFd]) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        message.encode_to(&mut bytes);
         let files: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
-        send_descriptors(self.control.as_fd(), &bytes, &files, SendFlags::DONTWAIT).map(drop)
+        line::send_packet(self.control.as_fd(), message, &files, SendFlags::DONTWAIT)
     }
 
     /// The process's number.
@@ -254,6 +242,16 @@ impl Worker {
         talk.hear()
     }
 
+    /// Something to be done, with files that it is for, and that it is.
+    pub(super) fn have_done(&self, ask: &Ask, files: &[&File]) -> Result<()> {
+        let mut talk = self.talk(None)?;
+        talk.say_with_files(ask, files)?;
+        match talk.hear()? {
+            Told::Done => Ok(()),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
     /// A line to talk on.
     pub(super) fn talk<'a>(&'a self, stop: Option<&'a Stop>) -> Result<Talk<'a>> {
         let background = BACKGROUND.get();
@@ -276,7 +274,7 @@ impl Worker {
     }
 
     fn line(&self, background: bool) -> io::Result<Line> {
-        let (ours, theirs) = line::pair()?;
+        let (ours, theirs) = UnixStream::pair()?;
         self.command(&Control::Line { background }, &[&theirs.into()])?;
         let line = Line::new(ours);
         line.wait_at_most(TICK)?;
@@ -305,9 +303,7 @@ impl Worker {
         let mut guest = Vec::new();
         state.guest.encode(&mut Encoder::new(&mut guest));
         let ask = Ask::Image { number, places, limits: state.limits.clone(), guest };
-        let mut talk = self.talk(None)?;
-        talk.say_with_files(&ask, &files)?;
-        talk.done()?;
+        self.have_done(&ask, &files)?;
         images.push(Known { snapshot: snapshot.clone(), number, guests: 1 });
         Ok(number)
     }
@@ -353,17 +349,14 @@ pub(super) struct Talk<'a> {
 impl Talk<'_> {
     /// Says something to which there will be an answer.
     pub(super) fn say(&mut self, message: &impl Encode) -> Result<()> {
+        self.say_with_files(message, &[])
+    }
+
+    fn say_with_files(&mut self, message: &impl Encode, files: &[&File]) -> Result<()> {
         self.is_open = true;
         self.said = Instant::now();
         let (worker, stop, said) = (self.worker, self.stop, self.said);
-        let sent = self.line().send(message, || worker.wait_on(stop, said));
-        sent.map_err(|lost| worker.lost_by(lost))
-    }
-
-    fn say_with_files(&mut self, message: &impl Encode, files: &[&std::fs::File]) -> Result<()> {
-        self.is_open = true;
-        let (worker, stop, said) = (self.worker, self.stop, self.said);
-        let sent = self.line().send_files(message, files, || worker.wait_on(stop, said));
+        let sent = self.line().send(message, files, || worker.wait_on(stop, said));
         sent.map_err(|lost| worker.lost_by(lost))
     }
 
@@ -376,14 +369,6 @@ impl Talk<'_> {
         match told {
             Told::Failed(failure) => Err(failure.into()),
             told => Ok(told),
-        }
-    }
-
-    /// Hears that it is done.
-    pub(super) fn done(&mut self) -> Result<()> {
-        match self.hear()? {
-            Told::Done => Ok(()),
-            other => Err(self.worker.nonsense(&other)),
         }
     }
 

@@ -1,11 +1,11 @@
 //! Pools: who gets which sandbox, and in which state.
 
-use crate::support::{module, name_of, sandbox, vm};
+use crate::support::{module, name_of, sandbox, vm, wait_for};
 use sandgrain::wasi::{Access, Output, WasiConfig};
-use sandgrain::{Error, Policy, Pool, PoolBuilder, PoolStats, Sandbox, Snapshot};
+use sandgrain::{Error, Policy, Pool, PoolBuilder, Sandbox, Snapshot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const COUNTER: &str = r#"(module (memory (export "memory") 1)
     (global $n (mut i32) (i32.const 0))
@@ -26,16 +26,6 @@ fn snapshot() -> Snapshot {
 
 fn pool(builder: PoolBuilder) -> Pool {
     builder.build().expect("a pool")
-}
-
-/// Waits until the pool's threads have got so far; not for ever.
-#[track_caller]
-fn wait_for(pool: &Pool, what: &str, condition: impl Fn(&PoolStats) -> bool) {
-    let started = Instant::now();
-    while !condition(&pool.stats()) {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}: {:?}", pool.stats());
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn add(sandbox: &mut Sandbox, n: u32) -> u32 {

@@ -1,9 +1,11 @@
 //! Engines, and the proof that they are well.
 
-use sandgrain::{Engine, EngineBuilder, Error, Limits, Module, Result, Sandbox, TrapCode};
+use sandgrain::{
+    Engine, EngineBuilder, Error, Limits, Module, Pool, PoolStats, Result, Sandbox, TrapCode,
+};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("sandgrain-cache")
@@ -106,5 +108,15 @@ pub fn trap_of<T>(result: Result<T>) -> TrapCode {
         Err(Error::Trap(trap)) => trap.code,
         Err(error) => panic!("not a trap: {error}"),
         Ok(_) => panic!("it should have trapped"),
+    }
+}
+
+/// Waits until the pool's threads have got so far; not for ever.
+#[track_caller]
+pub fn wait_for(pool: &Pool, what: &str, condition: impl Fn(&PoolStats) -> bool) {
+    let started = Instant::now();
+    while !condition(&pool.stats()) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}: {:?}", pool.stats());
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

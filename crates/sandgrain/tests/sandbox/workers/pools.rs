@@ -1,18 +1,8 @@
 //! Pools whose sandboxes are in workers.
 
 use super::{counter, workers};
-use crate::support::name_of;
-use sandgrain::{Policy, Pool, PoolStats};
-use std::time::{Duration, Instant};
-
-#[track_caller]
-fn wait_for(pool: &Pool, what: &str, condition: impl Fn(&PoolStats) -> bool) {
-    let started = Instant::now();
-    while !condition(&pool.stats()) {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}: {:?}", pool.stats());
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
+use crate::support::{name_of, wait_for};
+use sandgrain::{Policy, Pool};
 
 #[test]
 fn parked_sandboxes_are_spread_over_workers() {
