@@ -111,6 +111,7 @@ impl<'a> Encoder<'a> {
 }
 
 /// Reads values from bytes that may be hostile.
+#[derive(Debug)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     offset: usize,

@@ -3,7 +3,7 @@
 //! This crate is the whole contract between the two sides: where things lie in the guest's address
 //! space ([`layout`]), the messages that travel through the mailbox ([`message`]) and their bytes
 //! ([`codec`]), WebAssembly's types and values as both sides name them ([`types`],
-//! [`value`]), and how text of either's is [shown](text). It has no dependencies, needs no allocator beyond `alloc`, and has no unsafe code, so
+//! [`value`]; for components [`component`]), and how text of either's is [shown](text). It has no dependencies, needs no allocator beyond `alloc`, and has no unsafe code, so
 //! that each side can decode what the other, possibly hostile, side wrote.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod codec;
 mod command;
+pub mod component;
 pub mod layout;
 pub mod message;
 pub mod text;
