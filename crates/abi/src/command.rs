@@ -1,6 +1,7 @@
 //! What the host tells a guest that waits for it.
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
+use crate::component::Payload;
 use crate::value::Value;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -40,6 +41,73 @@ impl Encode for ImportSource {
             1 => Self::Instance { instance: from.u32()?, export: String::decode(from)? },
             _ => return Err(from.error("an import's source")),
         })
+    }
+}
+
+/// What the host offers a component under a path of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComponentImport {
+    /// The path: instances, and the name in the last of them.
+    pub path: Vec<String>,
+    /// What is there.
+    pub item: ImportedItem,
+}
+
+/// What satisfies one import of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportedItem {
+    /// A function of the host.
+    Function {
+        /// The host's number of it.
+        number: u32,
+        /// How many of WebAssembly's values its parameters are; any, if they lie in linear memory.
+        params: u8,
+        /// How many of WebAssembly's values its result is; any, if it lies in linear memory.
+        results: u8,
+    },
+    /// A resource type of the host.
+    Resource {
+        /// The host's number of it, among the types that it offers the guest.
+        ty: u32,
+        /// The number of the function that a resource is dropped by.
+        drop: u32,
+    },
+    /// An instance of which nothing is asked.
+    Instance,
+}
+
+impl Encode for ComponentImport {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.list(&self.path);
+        match self.item {
+            ImportedItem::Function { number, params, results } => {
+                out.u8(0);
+                out.u32(number);
+                out.u8(params);
+                out.u8(results);
+            }
+            ImportedItem::Resource { ty, drop } => {
+                out.u8(1);
+                out.u32(ty);
+                out.u32(drop);
+            }
+            ImportedItem::Instance => out.u8(2),
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let path = from.list()?;
+        let item = match from.u8()? {
+            0 => ImportedItem::Function {
+                number: from.u32()?,
+                params: from.u8()?,
+                results: from.u8()?,
+            },
+            1 => ImportedItem::Resource { ty: from.u32()?, drop: from.u32()? },
+            2 => ImportedItem::Instance,
+            _ => return Err(from.error("what a component imports")),
+        };
+        Ok(Self { path, item })
     }
 }
 
@@ -88,6 +156,26 @@ pub enum Command {
         /// The memory's name.
         export: String,
     },
+    /// Instantiate a compiled component that lies in the guest's address space.
+    InstantiateComponent {
+        /// Its address.
+        address: u64,
+        /// Its bytes.
+        len: u64,
+        /// What satisfies its imports.
+        imports: Vec<ComponentImport>,
+    },
+    /// Call a function that a component exports.
+    CallComponent {
+        /// The number of the component's instance.
+        instance: u32,
+        /// The path of names to the function.
+        path: Vec<String>,
+        /// Its arguments.
+        args: Payload,
+    },
+    /// Drop a resource of the guest that the host has a handle of, by its number.
+    DropResource(u32),
     /// Touch pages, so that no later command has to wait for the hypervisor to map them. Nothing changes by
     /// it.
     Touch(Vec<PageRange>),
@@ -151,6 +239,22 @@ impl Encode for Command {
                 out.u8(5);
                 out.list(ranges);
             }
+            Self::InstantiateComponent { address, len, imports } => {
+                out.u8(6);
+                out.u64(*address);
+                out.u64(*len);
+                out.list(imports);
+            }
+            Self::CallComponent { instance, path, args } => {
+                out.u8(7);
+                out.u32(*instance);
+                out.list(path);
+                args.encode(out);
+            }
+            Self::DropResource(number) => {
+                out.u8(8);
+                out.u32(*number);
+            }
         }
     }
 
@@ -172,6 +276,17 @@ impl Encode for Command {
             },
             4 => Self::FindMemory { instance: from.u32()?, export: String::decode(from)? },
             5 => Self::Touch(from.list()?),
+            6 => Self::InstantiateComponent {
+                address: from.u64()?,
+                len: from.u64()?,
+                imports: from.list()?,
+            },
+            7 => Self::CallComponent {
+                instance: from.u32()?,
+                path: from.list()?,
+                args: Payload::decode(from)?,
+            },
+            8 => Self::DropResource(from.u32()?),
             _ => return Err(from.error("a command")),
         })
     }

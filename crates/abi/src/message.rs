@@ -6,9 +6,10 @@
 //! [`HostReply`]. The first message of all is [`Boot`], which waits in the mailbox.
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
+use crate::component::Payload;
 use crate::value::Value;
 
-pub use crate::command::{Command, ImportSource, PageRange};
+pub use crate::command::{Command, ComponentImport, ImportSource, ImportedItem, PageRange};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -260,6 +261,8 @@ pub enum Outcome {
     Refused(String),
     /// A limit stood in the way; which one.
     Limited(String),
+    /// A component's function returned.
+    Component(Payload),
 }
 
 impl Encode for Outcome {
@@ -289,6 +292,10 @@ impl Encode for Outcome {
                 out.u8(5);
                 out.str(limit);
             }
+            Self::Component(payload) => {
+                out.u8(6);
+                payload.encode(out);
+            }
         }
     }
 
@@ -300,8 +307,29 @@ impl Encode for Outcome {
             3 => Self::Trapped(Trap::decode(from)?),
             4 => Self::Refused(String::decode(from)?),
             5 => Self::Limited(String::decode(from)?),
+            6 => Self::Component(Payload::decode(from)?),
             _ => return Err(from.error("an outcome")),
         })
+    }
+}
+
+/// A resource of the host that the guest has dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// The function that resources of its type are dropped by.
+    pub function: u32,
+    /// The host's number of it.
+    pub resource: u32,
+}
+
+impl Encode for Dropped {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u32(self.function);
+        out.u32(self.resource);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { function: from.u32()?, resource: from.u32()? })
     }
 }
 
@@ -344,6 +372,55 @@ pub enum Request {
         /// Bytes that [`MORE_HEAP`](crate::layout::MORE_HEAP) is to have at least.
         size: u64,
     },
+    /// Call a host function for a component.
+    ComponentCall {
+        /// The function's number; [`HostReply::NO_FUNCTION`] only to tell what has been dropped.
+        function: u32,
+        /// The arguments.
+        args: Payload,
+        /// Resources of the host that have been dropped since it was last told.
+        dropped: Vec<Dropped>,
+    },
+    /// Take a run of bytes of a linear memory, which a later outcome has attached.
+    Send(MemoryRange),
+    /// Fill a range of a linear memory with an attachment of the message that was last received.
+    Receive {
+        /// The attachment's number.
+        attachment: u32,
+        /// Where it is to be, all of it.
+        place: MemoryRange,
+    },
+}
+
+/// A range of a linear memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// The memory's number.
+    pub memory: u32,
+    /// The offset of the first byte.
+    pub address: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl Encode for MemoryRange {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u32(self.memory);
+        out.u64(self.address);
+        out.u64(self.len);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { memory: from.u32()?, address: from.u64()?, len: from.u64()? })
+    }
+}
+
+impl Request {
+    /// Whether the bytes begin as those of a request that carries a component's values, which can be many.
+    #[must_use]
+    pub fn carries_values(bytes: &[u8]) -> bool {
+        matches!(bytes, [8, ..] | [1, 6, ..])
+    }
 }
 
 impl Encode for Request {
@@ -379,6 +456,21 @@ impl Encode for Request {
                 out.u8(7);
                 out.u64(*size);
             }
+            Self::ComponentCall { function, args, dropped } => {
+                out.u8(8);
+                out.u32(*function);
+                args.encode(out);
+                out.list(dropped);
+            }
+            Self::Send(range) => {
+                out.u8(9);
+                range.encode(out);
+            }
+            Self::Receive { attachment, place } => {
+                out.u8(10);
+                out.u32(*attachment);
+                place.encode(out);
+            }
         }
     }
 
@@ -396,6 +488,13 @@ impl Encode for Request {
             5 => Self::Panic(String::decode(from)?),
             6 => Self::Fault,
             7 => Self::GrowHeap { size: from.u64()? },
+            8 => Self::ComponentCall {
+                function: from.u32()?,
+                args: Payload::decode(from)?,
+                dropped: from.list()?,
+            },
+            9 => Self::Send(MemoryRange::decode(from)?),
+            10 => Self::Receive { attachment: from.u32()?, place: MemoryRange::decode(from)? },
             _ => return Err(from.error("a request")),
         })
     }
@@ -426,6 +525,15 @@ pub enum HostReply {
         /// Bytes that [`MORE_HEAP`](crate::layout::MORE_HEAP) has.
         size: u64,
     },
+    /// A host function's result, for a component.
+    Component(Payload),
+    /// A run of bytes was taken, or is where it was asked to be.
+    Moved,
+}
+
+impl HostReply {
+    /// The number that no host function has.
+    pub const NO_FUNCTION: u32 = u32::MAX;
 }
 
 impl Encode for HostReply {
@@ -451,6 +559,11 @@ impl Encode for HostReply {
                 out.u8(5);
                 out.u64(*size);
             }
+            Self::Component(payload) => {
+                out.u8(6);
+                payload.encode(out);
+            }
+            Self::Moved => out.u8(7),
         }
     }
 
@@ -462,6 +575,8 @@ impl Encode for HostReply {
             3 => Self::Grown,
             4 => Self::Refused(String::decode(from)?),
             5 => Self::Heap { size: from.u64()? },
+            6 => Self::Component(Payload::decode(from)?),
+            7 => Self::Moved,
             _ => return Err(from.error("a reply")),
         })
     }

@@ -1,5 +1,6 @@
 //! Instances, and what the host commands of them.
 
+use crate::components::{self, Components};
 use crate::report::{self, Aborted};
 use crate::{Embedder, State, values};
 use alloc::format;
@@ -30,7 +31,27 @@ pub struct Sizes {
 pub struct Instances<E: Embedder> {
     engine: Engine,
     store: Store<State<E>>,
-    instances: Vec<Instance>,
+}
+
+/// An instance, of either kind.
+#[derive(Clone, Copy)]
+pub(crate) enum Made {
+    Module(Instance),
+    Component(wasmtime::component::Instance),
+}
+
+impl<E> State<E> {
+    /// Keeps an instance. Its number.
+    pub(crate) fn made(&mut self, instance: Made) -> Outcome {
+        self.instances.push(instance);
+        Outcome::Instantiated((self.instances.len() - 1) as u32)
+    }
+
+    /// An instance by its number.
+    pub(crate) fn instance(&self, number: u32) -> Result<Made> {
+        let found = self.instances.get(number as usize).copied();
+        found.ok_or_else(|| Error::msg(format!("no instance {number}")))
+    }
 }
 
 fn limit(value: u64) -> usize {
@@ -49,10 +70,16 @@ impl<E: Embedder> Instances<E> {
             .build();
         let mut store = Store::new(
             &engine,
-            State { limits, functions: values::Functions::default(), embedder },
+            State {
+                limits,
+                instances: Vec::new(),
+                functions: values::Functions::default(),
+                components: Components::default(),
+                embedder,
+            },
         );
         store.limiter(|state| &mut state.limits);
-        Self { engine, store, instances: Vec::new() }
+        Self { engine, store }
     }
 
     /// The store.
@@ -77,6 +104,13 @@ impl<E: Embedder> Instances<E> {
                 self.set_global(instance, &export, &value)
             }
             Command::FindMemory { instance, export } => self.find_memory(instance, &export),
+            Command::InstantiateComponent { address, len, imports } => {
+                components::instantiate(&self.engine, &mut self.store, address, len, &imports)
+            }
+            Command::CallComponent { instance, path, args } => {
+                components::call(&mut self.store, instance, &path, args)
+            }
+            Command::DropResource(number) => components::drop_resource(&mut self.store, number),
             Command::Touch(ranges) => {
                 self.store.data_mut().embedder.touch(&ranges);
                 Ok(Outcome::Returned(Vec::new()))
@@ -101,15 +135,13 @@ impl<E: Embedder> Instances<E> {
             });
         }
         let instance = Instance::new(&mut self.store, &module, &externs)?;
-        self.instances.push(instance);
-        Ok(Outcome::Instantiated((self.instances.len() - 1) as u32))
+        Ok(self.store.data_mut().made(Made::Module(instance)))
     }
 
     fn export(&mut self, instance: u32, name: &str) -> Result<Extern> {
-        let found = self
-            .instances
-            .get(instance as usize)
-            .ok_or_else(|| Error::msg(format!("no instance {instance}")))?;
+        let Made::Module(found) = self.store.data().instance(instance)? else {
+            return Err(Error::msg(format!("instance {instance} is one of a component")));
+        };
         found
             .get_export(&mut self.store, name)
             .ok_or_else(|| Error::msg(format!("no export {name:?}")))

@@ -4,10 +4,12 @@
 //! differs between the two, the WebAssembly semantics, the values and the errors do not. What the two
 //! provide in their own ways is an [`Embedder`].
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
+mod canonical;
+mod components;
 mod instances;
 mod report;
 mod values;
@@ -16,16 +18,20 @@ pub use instances::{Instances, Sizes};
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use sandgrain_abi::message::PageRange;
+use sandgrain_abi::component::{Attachment, Payload};
+use sandgrain_abi::message::{Dropped, PageRange};
 use sandgrain_abi::{HostReply, Value};
-use wasmtime::{Caller, Engine, Memory, Module, Result, Store, StoreLimits};
+use wasmtime::component::Component;
+use wasmtime::{Caller, Engine, Memory, Module, Result, Store, StoreContextMut, StoreLimits};
 
 /// What the store holds.
 pub struct State<E> {
     /// Limits that the engine asks about.
     limits: StoreLimits,
+    instances: Vec<instances::Made>,
     /// Functions that the host has seen.
     functions: values::Functions,
+    components: components::Components,
     /// The embedder's own.
     pub embedder: E,
 }
@@ -37,6 +43,12 @@ pub trait Embedder: Sized + 'static {
     /// # Errors
     /// When there is none, or the engine refuses it.
     fn module(&mut self, engine: &Engine, address: u64, len: u64) -> Result<Module>;
+
+    /// The compiled component that a command names by address and length.
+    ///
+    /// # Errors
+    /// When there is none, or the engine refuses it.
+    fn component(&mut self, engine: &Engine, address: u64, len: u64) -> Result<Component>;
 
     /// Touches pages of the guest's address space; nothing where there is none.
     fn touch(&mut self, ranges: &[PageRange]);
@@ -54,4 +66,33 @@ pub trait Embedder: Sized + 'static {
         memory: Option<Memory>,
         args: Vec<Value>,
     ) -> Result<HostReply, String>;
+
+    /// Calls a function of the host for a component, after telling it which of its resources have been dropped.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong on the way.
+    fn call_component(
+        store: &mut StoreContextMut<'_, State<Self>>,
+        function: u32,
+        args: Payload,
+        dropped: Vec<Dropped>,
+    ) -> Result<HostReply, String>;
+
+    /// Where the host finds a run of bytes of a linear memory, while it answers a call; `None` if it cannot
+    /// look there.
+    fn locate(run: &[u8]) -> Option<Attachment>;
+
+    /// Gives the host a run of bytes of a linear memory, which it is told of later. `false`: it takes it in the
+    /// message only.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong on the way.
+    fn send(run: &[u8]) -> Result<bool, String>;
+
+    /// Fills `place`, which is memory of the guest's, with the attachment of this number of the message from the host
+    /// that was last received.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong on the way.
+    fn receive(number: u32, place: &mut [u8]) -> Result<(), String>;
 }

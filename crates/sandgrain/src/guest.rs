@@ -14,8 +14,9 @@ use crate::machine::plan::Plan;
 use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::stats::Stats;
+use sandgrain_abi::component::{Attachment, Payload};
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
-use sandgrain_abi::message::{Boot, Command, HostReply, Request};
+use sandgrain_abi::message::{Boot, Command, Dropped, HostReply, MemoryRange, Request};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Value};
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
@@ -36,7 +37,7 @@ pub(crate) use image::GuestImage;
 /// What is limited where a module does not fit beside the others.
 pub(crate) const NO_ROOM_FOR_CODE: &str = "code of modules that are added later";
 
-/// The largest request that is taken from a guest, in bytes.
+/// The largest request that is taken from a guest, in bytes, unless it carries a component's values.
 const MAX_REQUEST: u64 = 1 << 20;
 
 /// What the host tells a runtime that starts.
@@ -66,16 +67,53 @@ pub(crate) struct HostCall {
     pub(crate) args: Vec<Value>,
 }
 
+/// A call of a host function by a component.
+#[derive(Clone, Debug)]
+pub(crate) struct ComponentCall {
+    pub(crate) function: u32,
+    pub(crate) args: Payload,
+    /// What it has dropped before.
+    pub(crate) dropped: Vec<Dropped>,
+}
+
+/// Either.
+#[derive(Clone, Debug)]
+pub(crate) enum GuestCall {
+    Core(HostCall),
+    Component(ComponentCall),
+}
+
+/// A call with what is seen of the guest's memory in it, while the guest stands still.
+pub(crate) enum Seen<'a> {
+    /// The linear memory that the caller exports.
+    Core(&'a HostCall, Option<&'a mut [u8]>),
+    /// The bytes of its attachments.
+    Component(&'a ComponentCall, &'a [&'a [u8]]),
+}
+
+/// What answers a call: a message, and the bytes of its attachments.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply: HostReply,
+    pub(crate) attachments: Vec<Vec<u8>>,
+}
+
+impl From<HostReply> for Answer {
+    fn from(reply: HostReply) -> Self {
+        Self { reply, attachments: Vec::new() }
+    }
+}
+
 /// What a guest's calls are answered by.
 pub(crate) trait Answers {
     /// Why the call under way is to stop, if it is.
     fn stopped(&self) -> Option<Error>;
 
     /// Whether the guest has to wait for the answer to a call, without a thread.
-    fn puts_off(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<bool>;
+    fn puts_off(&mut self, call: Seen<'_>) -> Result<bool>;
 
     /// Answers a call. It may be one that was put off.
-    fn answer(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<HostReply>;
+    fn answer(&mut self, call: Seen<'_>) -> Result<Answer>;
 }
 
 impl Answers for Host {
@@ -83,12 +121,23 @@ impl Answers for Host {
         Host::stopped(self)
     }
 
-    fn puts_off(&mut self, call: &HostCall, mut memory: Option<&mut [u8]>) -> Result<bool> {
-        Host::puts_off(self, call.function, memory.as_mut().map(|bytes| bytes as _), &call.args)
+    fn puts_off(&mut self, call: Seen<'_>) -> Result<bool> {
+        match call {
+            Seen::Core(HostCall { function, args, .. }, mut memory) => {
+                Host::puts_off(self, *function, memory.as_mut().map(|bytes| bytes as _), args)
+            }
+            Seen::Component(call, attachments) => self.puts_off_component(call, attachments),
+        }
     }
 
-    fn answer(&mut self, call: &HostCall, mut memory: Option<&mut [u8]>) -> Result<HostReply> {
-        self.call(call.function, memory.as_mut().map(|bytes| bytes as _), &call.args)
+    fn answer(&mut self, call: Seen<'_>) -> Result<Answer> {
+        match call {
+            Seen::Core(HostCall { function, args, .. }, mut memory) => {
+                let memory = memory.as_mut().map(|bytes| bytes as _);
+                self.call(*function, memory, args).map(Answer::from)
+            }
+            Seen::Component(call, attachments) => self.call_component(call, attachments),
+        }
     }
 }
 
@@ -112,6 +161,36 @@ fn windows(plan: &Plan, heap: &Heap) -> [(u64, u64, u64); 3] {
     ]
 }
 
+/// Runs of bytes beside messages.
+#[derive(Debug)]
+struct Moved {
+    /// Those of the message that the guest was sent last.
+    outgoing: Vec<Vec<u8>>,
+    /// Those that it has sent since the last command.
+    incoming: Vec<Vec<u8>>,
+    /// How many bytes these may have, and how many they have.
+    most: u64,
+    count: u64,
+}
+
+impl Moved {
+    fn new(most: u64) -> Self {
+        Self { outgoing: Vec::new(), incoming: Vec::new(), most, count: 0 }
+    }
+
+    /// Counts bytes that the guest sends. The limit, if they are too many.
+    fn count(&mut self, len: u64) -> Option<String> {
+        let count = self.count.checked_add(len).filter(|count| *count <= self.most);
+        match count {
+            Some(count) => {
+                self.count = count;
+                None
+            }
+            None => Some(format!("what one call passes is limited to {} bytes", self.most)),
+        }
+    }
+}
+
 /// A guest.
 pub(crate) struct Guest {
     vm: Box<dyn Vm>,
@@ -128,7 +207,8 @@ pub(crate) struct Guest {
     /// What the guest waits with for a command.
     idle: bool,
     /// The call that it waits for the answer to, where the host has put that off.
-    waiting: Option<HostCall>,
+    waiting: Option<GuestCall>,
+    moved: Moved,
     /// Where the guest wants its reply.
     reply_room: Range<u64>,
     buffer: Vec<u8>,
@@ -178,6 +258,7 @@ impl Guest {
             pending: None,
             idle: false,
             waiting: None,
+            moved: Moved::new(limits.call_bytes),
             reply_room: 0..0,
             buffer,
             stats: Stats::default(),
@@ -283,13 +364,15 @@ impl Guest {
         let answer = match request {
             Request::Ready | Request::Done(_) => return Ok(Some(Stop::Idle(request))),
             Request::HostCall { function, memory, args } => {
-                let call = HostCall { function, memory, args };
-                if host.puts_off(&call, self.memory_of(&call)?)? {
-                    self.waiting = Some(call);
-                    return Ok(Some(Stop::Waiting));
-                }
-                self.host_call(&call, host)?
+                let call = GuestCall::Core(HostCall { function, memory, args });
+                return self.guest_call(call, host);
             }
+            Request::ComponentCall { function, args, dropped } => {
+                let call = GuestCall::Component(ComponentCall { function, args, dropped });
+                return self.guest_call(call, host);
+            }
+            Request::Send(range) => self.send_run(range)?,
+            Request::Receive { attachment, place } => self.receive_run(attachment, place)?,
             Request::CreateMemory { size, maximum } => {
                 let memory = self.vm.memory_mut();
                 let reply = self.memories.create(memory, &mut self.space, size, maximum)?;
@@ -320,16 +403,118 @@ impl Guest {
         host.stopped().map_or(Ok(()), Err)
     }
 
-    fn host_call(&mut self, call: &HostCall, host: &mut dyn Answers) -> Result<HostReply> {
-        let span = tracing::trace_span!("hypercall", function = call.function);
-        let _entered = span.enter();
-        self.stats.host_calls += 1;
-        host.answer(call, self.memory_of(call)?)
+    /// A call: it is answered, or the guest waits for that.
+    fn guest_call(&mut self, call: GuestCall, host: &mut dyn Answers) -> Result<Option<Stop>> {
+        if self.with_seen(&call, |seen| host.puts_off(seen))? {
+            self.waiting = Some(call);
+            return Ok(Some(Stop::Waiting));
+        }
+        self.answer_call(&call, host)?;
+        Ok(None)
     }
 
-    /// The linear memory that a caller exports.
-    fn memory_of(&mut self, call: &HostCall) -> Result<Option<&mut [u8]>> {
-        call.memory.map(|number| self.memory(number)).transpose()
+    /// Has the host answer a call.
+    fn answer_call(&mut self, call: &GuestCall, host: &mut dyn Answers) -> Result<()> {
+        let function = match call {
+            GuestCall::Core(call) => call.function,
+            GuestCall::Component(call) => call.function,
+        };
+        let span = tracing::trace_span!("hypercall", function);
+        let _entered = span.enter();
+        self.stats.host_calls += 1;
+        let Answer { reply, attachments } = self.with_seen(call, |seen| host.answer(seen))?;
+        self.moved.outgoing = attachments;
+        self.answer(&reply, host)
+    }
+
+    /// Shows a call, and what it needs of the guest's memory.
+    fn with_seen<T>(
+        &mut self,
+        call: &GuestCall,
+        see: impl FnOnce(Seen<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match call {
+            GuestCall::Core(call) => {
+                let memory = call.memory.map(|number| self.memory(number)).transpose()?;
+                see(Seen::Core(call, memory))
+            }
+            GuestCall::Component(call) => {
+                let attachments = self.attachments(&call.args.attachments)?;
+                see(Seen::Component(call, &attachments))
+            }
+        }
+    }
+
+    /// The bytes of a call's attachments, which are in the guest's memory.
+    fn attachments(&self, attachments: &[Attachment]) -> Result<Vec<&[u8]>> {
+        // The same bytes can be attached any number of times.
+        let mut left = self.moved.most;
+        let runs = attachments.iter().map(|attachment| match attachment {
+            Attachment::Memory(range) => match left.checked_sub(range.len) {
+                Some(rest) => {
+                    left = rest;
+                    self.run_of(range)
+                }
+                None => Err(Error::Limit {
+                    what: "what one call passes",
+                    limit: format!("{} bytes", self.moved.most),
+                    detail: format!("the guest passes {} bytes more", range.len - left),
+                }),
+            },
+            Attachment::Sent { .. } => {
+                Err(Error::Guest("it attached to a call what it has not sent".to_owned()))
+            }
+        });
+        runs.collect()
+    }
+
+    /// Where a range of a linear memory is in guest-physical memory.
+    fn place_of(&self, range: &MemoryRange) -> Result<Range<u64>> {
+        let MemoryRange { memory, address, len } = *range;
+        let known = self.memories.range(memory).unwrap_or(0..0);
+        let start = known.start.checked_add(address);
+        let place = start.and_then(|start| Some(start..start.checked_add(len)?));
+        place.filter(|place| place.end <= known.end).ok_or_else(|| {
+            Error::Guest(format!("it named {len} bytes at {address:#x} of its memory {memory}"))
+        })
+    }
+
+    fn run_of(&self, range: &MemoryRange) -> Result<&[u8]> {
+        let place = self.place_of(range)?;
+        self.vm.memory().slice(place).map_err(|error| Error::hypervisor(&error))
+    }
+
+    /// Keeps a run of bytes that the guest sends ahead of an outcome.
+    fn send_run(&mut self, range: MemoryRange) -> Result<HostReply> {
+        if let Some(limit) = self.moved.count(range.len) {
+            return Ok(HostReply::Refused(limit));
+        }
+        let run = self.run_of(&range)?.to_vec();
+        self.moved.incoming.push(run);
+        Ok(HostReply::Moved)
+    }
+
+    /// Puts an attachment where the guest wants it.
+    fn receive_run(&mut self, attachment: u32, place: MemoryRange) -> Result<HostReply> {
+        let to = self.place_of(&place)?;
+        let run = self.moved.outgoing.get(attachment as usize);
+        let Some(run) = run.filter(|run| run.len() as u64 == place.len) else {
+            return Err(Error::Guest(format!(
+                "it wanted an attachment {attachment} that there is not"
+            )));
+        };
+        self.vm.memory_mut().write(to.start, run).map_err(|error| Error::hypervisor(&error))?;
+        Ok(HostReply::Moved)
+    }
+
+    /// What goes with the next command.
+    pub(crate) fn attach(&mut self, attachments: Vec<Vec<u8>>) {
+        self.moved = Moved { outgoing: attachments, ..Moved::new(self.moved.most) };
+    }
+
+    /// What came with the last outcome.
+    pub(crate) fn take_attached(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.moved.incoming)
     }
 
     /// The bytes of a linear memory; none if there is no such memory.
@@ -365,8 +550,7 @@ impl Guest {
         let Some(call) = self.waiting.take() else {
             return Err(Error::Host("a guest that does not wait was resumed".to_owned()));
         };
-        let answer = self.host_call(&call, host)?;
-        self.answer(&answer, host)?;
+        self.answer_call(&call, host)?;
         self.progress(host)
     }
 
@@ -390,12 +574,22 @@ impl Guest {
             self.send(reply)?;
             return Ok(None);
         }
-        if len > MAX_REQUEST {
-            return Err(Error::Guest(format!("it sent a request of {len} bytes")));
-        }
         let range = self.translate(field(mailbox::REQUEST_ADDRESS), len)?;
         // Nothing runs while the host decodes, so the bytes can be read in place; each is read once.
         let bytes = self.vm.memory().slice(range).map_err(hv)?;
+        let carries_values = Request::carries_values(bytes);
+        let most = if carries_values { MAX_REQUEST + self.moved.most } else { MAX_REQUEST };
+        if len > most {
+            return Err(if carries_values {
+                Error::Limit {
+                    what: "what one call passes",
+                    limit: format!("{} bytes", self.moved.most),
+                    detail: format!("the guest passes {len} bytes"),
+                }
+            } else {
+                Error::Guest(format!("it sent a request of {len} bytes"))
+            });
+        }
         let request = Request::decode_from(bytes);
         // A reply is for the request before it: whoever asks for something else gives it up, unless that is the
         // heap to put it in.
@@ -483,6 +677,14 @@ impl Machine for Guest {
 
     fn memory(&mut self, number: u32) -> Result<Box<dyn LinearMemory + '_>> {
         Ok(Box::new(Guest::memory(self, number)?))
+    }
+
+    fn attach(&mut self, attachments: Vec<Vec<u8>>) {
+        Guest::attach(self, attachments);
+    }
+
+    fn take_attached(&mut self) -> Vec<Vec<u8>> {
+        Guest::take_attached(self)
     }
 
     fn stats(&mut self) -> &mut Stats {

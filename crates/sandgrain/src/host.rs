@@ -1,24 +1,44 @@
 //! The host's side of a sandbox: what answers the guest's calls.
 
+use crate::component::ComponentFunctions;
 use crate::error::{BoxError, Error, Result};
-use crate::host_functions::{Caller, HostFunctions, Pending};
+use crate::host_functions::{Caller, HostFunctions};
 use crate::linear_memory::LinearMemory;
 use crate::stop::{Control, Reason};
 use sandgrain_abi::Value;
+use sandgrain_abi::component::Writer;
 use sandgrain_abi::message::HostReply;
 use sandgrain_abi::types::{FuncType, ValType};
 use sandgrain_wasi::{Cancel, Function, Reach, Reply, ValueType, Wasi};
+use std::future::Future;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 /// Host functions from this number on are WASI's.
 pub(crate) const WASI: u32 = 1 << 24;
 
+mod components;
+
+/// What a call has become that was put off.
+pub(crate) enum Later {
+    /// A host function's results.
+    Values(Result<Vec<Value>, BoxError>),
+    /// A host function's result, for a component.
+    Component(Result<Writer, BoxError>),
+}
+
+/// Something that a guest waits for.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Later> + Send>>;
+
 /// What answers a guest's calls.
 #[derive(Default)]
 pub(crate) struct Host {
     pub(crate) functions: HostFunctions,
+    pub(crate) components: ComponentFunctions,
+    /// Bytes that one call of a component may pass.
+    pub(crate) call_bytes: u64,
     pub(crate) wasi: Option<Wasi>,
     /// Stops the waiting of the call under way.
     pub(crate) cancel: Cancel,
@@ -33,7 +53,7 @@ pub(crate) struct Host {
     /// What has been put off, and has to be awaited.
     pub(crate) pending: Option<Pending>,
     /// What that has become: the answer when the host is asked again.
-    pub(crate) answer: Option<Result<Vec<Value>, BoxError>>,
+    pub(crate) answer: Option<Later>,
 }
 
 /// The wire's type of a WASI function.
@@ -133,7 +153,12 @@ impl Host {
             return Ok(self.stops_at(function, args));
         }
         self.pending = match function.checked_sub(WASI) {
-            None => self.functions.begin(function as usize, args),
+            None => {
+                let pending = self.functions.begin(function as usize, args);
+                pending.map(|pending| -> Pending {
+                    Box::pin(async move { Later::Values(pending.await) })
+                })
+            }
             Some(_) => self.begin_sleep(function, memory, args)?,
         };
         Ok(self.pending.is_some())
@@ -159,7 +184,7 @@ impl Host {
         Ok(sleep.map(|sleep| -> Pending {
             Box::pin(async move {
                 sleep.await;
-                Ok(Vec::new())
+                Later::Values(Ok(Vec::new()))
             })
         }))
     }
@@ -195,7 +220,8 @@ impl Host {
     ) -> Result<HostReply> {
         let result = match (function.checked_sub(WASI), self.answer.take()) {
             (Some(number), answer) => self.call_wasi(number, memory, args, answer.is_some()),
-            (None, Some(answer)) => self.functions.finish(function as usize, answer),
+            (None, Some(Later::Values(answer))) => self.functions.finish(function as usize, answer),
+            (None, Some(_)) => Err(Error::Host("another kind of call was answered".to_owned())),
             (None, None) => {
                 let mut caller = Caller::new(memory);
                 self.functions.call(function as usize, &mut caller, args, &self.cancel)

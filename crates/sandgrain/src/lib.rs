@@ -53,6 +53,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod component;
 mod engine;
 mod error;
 mod guest;
@@ -83,7 +84,7 @@ pub use host_functions::{Caller, HostResult, IntoAsyncFunction, IntoHostFunction
 pub use limits::Limits;
 pub use module::Module;
 pub use pool::{Policy, Pool, PoolBuilder, PoolStats, Pooled};
-pub use sandbox::{Instance, Sandbox, SandboxBuilder};
+pub use sandbox::{ComponentParams, Instance, Sandbox, SandboxBuilder};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use stop::InterruptHandle;

@@ -29,6 +29,9 @@ pub struct Limits {
     pub table_elements: u64,
     /// Instances. Default: 100.
     pub instances: u64,
+    /// Bytes of arguments and results that one call passes, of a component's function or by one of the host's.
+    /// Default: 128 MiB.
+    pub call_bytes: u64,
     /// Bytes that the guest may write to its standard output. Default: 16 MiB.
     pub stdout: u64,
     /// Bytes that the guest may write to its standard error. Default: 16 MiB.
@@ -47,6 +50,7 @@ impl Default for Limits {
             tables: 100,
             table_elements: 1_000_000,
             instances: 100,
+            call_bytes: 128 << 20,
             stdout: sandgrain_wasi::DEFAULT_OUTPUT_LIMIT,
             stderr: sandgrain_wasi::DEFAULT_OUTPUT_LIMIT,
         }
@@ -79,6 +83,7 @@ setters! {
     tables: u64,
     table_elements: u64,
     instances: u64,
+    call_bytes: u64,
     stdout: u64,
     stderr: u64,
 }
@@ -96,15 +101,25 @@ impl Encode for Limits {
             tables,
             table_elements,
             instances,
+            call_bytes,
             stdout,
             stderr,
         } = self;
         let deadline = deadline.map(|time| (time.as_secs(), time.subsec_nanos()));
         deadline.encode(out);
         out.u32(*extra_memories);
-        for number in
-            [memory, stack, heap, extra_code, tables, table_elements, instances, stdout, stderr]
-        {
+        for number in [
+            memory,
+            stack,
+            heap,
+            extra_code,
+            tables,
+            table_elements,
+            instances,
+            call_bytes,
+            stdout,
+            stderr,
+        ] {
             out.u64(*number);
         }
     }
@@ -125,6 +140,7 @@ impl Encode for Limits {
             tables: from.u64()?,
             table_elements: from.u64()?,
             instances: from.u64()?,
+            call_bytes: from.u64()?,
             stdout: from.u64()?,
             stderr: from.u64()?,
         })

@@ -2,7 +2,7 @@
 //! without the VM. To compare with, and for development where there is no hypervisor.
 
 use crate::error::{Error, Result};
-use crate::guest::GuestImage;
+use crate::guest::{Answer, ComponentCall, GuestImage};
 use crate::host::Host;
 use crate::learned::PageSet;
 use crate::limits::Limits;
@@ -12,22 +12,41 @@ use crate::module::Module;
 use crate::stats::Stats;
 use crate::stop::Target;
 use sandgrain_abi::Value;
-use sandgrain_abi::message::{Command, HostReply, PageRange};
+use sandgrain_abi::component::{Attachment, Payload};
+use sandgrain_abi::message::{Command, Dropped, HostReply, PageRange};
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_executor::{Embedder, Instances, Sizes, State};
+use std::cell::RefCell;
 use std::time::Instant;
-use wasmtime::{Caller, Engine, Memory, Store, UpdateDeadline};
+use wasmtime::component::Component;
+use wasmtime::{Caller, Engine, Memory, Store, StoreContextMut, UpdateDeadline};
 
 /// A guest without a VM.
 pub(crate) struct Reference {
     instances: Instances<Process>,
+    /// What goes with the next command.
+    attachments: Vec<Vec<u8>>,
     stats: Stats,
+}
+
+/// Something compiled for this process.
+#[derive(Clone)]
+pub(crate) enum Code {
+    /// A module.
+    Module(wasmtime::Module),
+    /// A component.
+    Component(Component),
+}
+
+thread_local! {
+    /// The attachments of the message that the guest on this thread was sent last.
+    static ATTACHMENTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What the executor needs of this process.
 #[derive(Default)]
 struct Process {
-    modules: Vec<wasmtime::Module>,
+    code: Vec<Code>,
     /// Memories that the host has asked for, by number.
     memories: Vec<Memory>,
     /// The host's side, while a command is executed.
@@ -55,7 +74,7 @@ impl Reference {
             Some(_) => Err(wasmtime::Error::msg("stopped")),
             None => Ok(UpdateDeadline::Continue(1)),
         });
-        Self { instances, stats: Stats::default() }
+        Self { instances, attachments: Vec::new(), stats: Stats::default() }
     }
 }
 
@@ -72,15 +91,25 @@ impl Target for Epoch {
 
 impl Machine for Reference {
     fn load(&mut self, module: &Module) -> Result<(u64, u64)> {
-        let Some(module) = module.process_module() else {
+        let Some(module) = module.process_code() else {
             return Err(Error::BadCall("the module was compiled for a VM".to_owned()));
         };
-        let modules = &mut self.instances.store_mut().data_mut().embedder.modules;
-        modules.push(module.clone());
-        Ok((modules.len() as u64 - 1, 0))
+        let code = &mut self.instances.store_mut().data_mut().embedder.code;
+        code.push(module.clone());
+        Ok((code.len() as u64 - 1, 0))
+    }
+
+    fn attach(&mut self, attachments: Vec<Vec<u8>>) {
+        self.attachments = attachments;
+    }
+
+    fn take_attached(&mut self) -> Vec<Vec<u8>> {
+        // What a guest passes is in its messages: they go nowhere.
+        Vec::new()
     }
 
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
+        ATTACHMENTS.replace(std::mem::take(&mut self.attachments));
         std::mem::swap(&mut self.instances.store_mut().data_mut().embedder.host, host);
         let started = Instant::now();
         let outcome = self.instances.execute(command.clone());
@@ -130,8 +159,17 @@ impl Machine for Reference {
 
 impl Embedder for Process {
     fn module(&mut self, _: &Engine, address: u64, _: u64) -> wasmtime::Result<wasmtime::Module> {
-        let module = self.modules.get(address as usize).cloned();
-        module.ok_or_else(|| wasmtime::Error::msg("a module that was never loaded"))
+        match self.code.get(address as usize) {
+            Some(Code::Module(module)) => Ok(module.clone()),
+            _ => Err(wasmtime::Error::msg("a module that was never loaded")),
+        }
+    }
+
+    fn component(&mut self, _: &Engine, address: u64, _: u64) -> wasmtime::Result<Component> {
+        match self.code.get(address as usize) {
+            Some(Code::Component(component)) => Ok(component.clone()),
+            _ => Err(wasmtime::Error::msg("a component that was never loaded")),
+        }
     }
 
     fn touch(&mut self, _: &[PageRange]) {}
@@ -164,5 +202,44 @@ impl Embedder for Process {
                 Ok(HostReply::Abort)
             }
         }
+    }
+
+    fn call_component(
+        store: &mut StoreContextMut<'_, State<Self>>,
+        function: u32,
+        args: Payload,
+        dropped: Vec<Dropped>,
+    ) -> Result<HostReply, String> {
+        let process = &mut store.data_mut().embedder;
+        process.host_calls += 1;
+        let call = ComponentCall { function, args, dropped };
+        match process.host.call_component(&call, &[]) {
+            Ok(Answer { reply, attachments }) => {
+                ATTACHMENTS.replace(attachments);
+                Ok(reply)
+            }
+            Err(error) => {
+                process.fatal = Some(error);
+                Ok(HostReply::Abort)
+            }
+        }
+    }
+
+    fn locate(_: &[u8]) -> Option<Attachment> {
+        None
+    }
+
+    fn send(_: &[u8]) -> Result<bool, String> {
+        Ok(false)
+    }
+
+    fn receive(number: u32, place: &mut [u8]) -> Result<(), String> {
+        ATTACHMENTS.with_borrow(|attachments| match attachments.get(number as usize) {
+            Some(run) if run.len() == place.len() => {
+                place.copy_from_slice(run);
+                Ok(())
+            }
+            _ => Err("an attachment that there is not".to_owned()),
+        })
     }
 }

@@ -3,11 +3,13 @@
 mod asynchronous;
 mod builder;
 mod check;
+mod components;
 mod link;
 mod renew;
 mod run;
 
 pub use builder::SandboxBuilder;
+pub use components::ComponentParams;
 
 use crate::engine::Engine;
 use crate::error::{Error, ImportError, Result, Trap, described};
@@ -59,6 +61,8 @@ pub struct Sandbox {
     main: Instance,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
     imports: BTreeMap<u32, HostImport>,
+    /// The functions of the host that its components may call, by the numbers that they know.
+    component_imports: BTreeMap<u32, Vec<String>>,
     /// The WASI that it was made with.
     granted: Option<WasiConfig>,
     /// What it was made from, if that was a snapshot.
@@ -124,11 +128,20 @@ impl Sandbox {
     /// As [`SandboxBuilder::build`].
     pub fn instantiate(&mut self, module: &Module) -> Result<Instance> {
         check::module(&self.engine, module, &self.limits)?;
-        let imports = self.link(module)?;
         self.check_alive()?;
-        let (address, len) = self.machine.load(module)?;
-        self.note_imports(module, &imports);
-        let command = Command::Instantiate { address, len, imports };
+        let command = match module.component_info() {
+            Some(info) => {
+                let imports = self.link_component(info)?;
+                let (address, len) = self.machine.load(module)?;
+                Command::InstantiateComponent { address, len, imports }
+            }
+            None => {
+                let imports = self.link(module)?;
+                let (address, len) = self.machine.load(module)?;
+                self.note_imports(module, &imports);
+                Command::Instantiate { address, len, imports }
+            }
+        };
         match self.execute(command)? {
             Outcome::Instantiated(number) if number as usize == self.instances.len() => {
                 self.instances.push(Arc::clone(module.interface()));
@@ -289,6 +302,11 @@ impl Sandbox {
             }
             outcome => Err(self.unexpected(outcome)),
         }
+    }
+
+    fn interface(&self, instance: Instance) -> Result<Arc<Interface>> {
+        self.module(instance)?;
+        Ok(Arc::clone(&self.instances[instance.0 as usize]))
     }
 
     fn module(&self, instance: Instance) -> Result<&Interface> {

@@ -1,7 +1,8 @@
 //! Snapshots: sandboxes as they were at one moment, to make others from.
 
+use crate::component::{ComponentFunctions, Function};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ImportError, Result};
 use crate::guest::GuestImage;
 use crate::host::WASI;
 use crate::host_functions::HostImport;
@@ -9,8 +10,7 @@ use crate::learned::Learned;
 use crate::limits::Limits;
 use crate::module::Interface;
 use crate::sandbox::{Instance, SandboxBuilder};
-use sandgrain_abi::types::ModuleInfo;
-use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder, Info};
 use sandgrain_hypervisor::{HypervisorKind, MemoryImage};
 use sandgrain_wasi::WasiConfig;
 use std::collections::{BTreeMap, HashMap};
@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) main: Instance,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
     pub(crate) imports: BTreeMap<u32, HostImport>,
+    /// The functions of the host that its components may call, by the numbers that they know.
+    pub(crate) component_imports: BTreeMap<u32, Vec<String>>,
     /// If the guest calls WASI: what it expects of it.
     pub(crate) wasi: Option<WasiTies>,
     /// Whether the guest was given random bytes before.
@@ -76,6 +78,30 @@ impl State {
         }
     }
 
+    /// Host functions for components with the numbers and types that the guest knows them by.
+    ///
+    /// # Errors
+    /// All that are missing or have other types.
+    pub(crate) fn renumber(
+        &self,
+        functions: ComponentFunctions,
+    ) -> Result<ComponentFunctions, Vec<ImportError>> {
+        let wanted: Vec<_> =
+            self.component_imports.iter().map(|(number, path)| (*number, path.clone())).collect();
+        let mut functions = functions.numbered(&wanted)?;
+        let mut errors = Vec::new();
+        for info in self.instances.iter().filter_map(|instance| instance.component()) {
+            let types = Arc::new(info.types.clone());
+            for Function { path, ty } in &info.imports {
+                if let Some(Err(problem)) = functions.find(path, ty, &types) {
+                    let import = Some((path[..path.len() - 1].join("#"), path[path.len() - 1].clone()));
+                    errors.push(ImportError { import, problem });
+                }
+            }
+        }
+        if errors.is_empty() { Ok(functions) } else { Err(errors) }
+    }
+
     /// Whether limits differ from the snapshot's where the guest has been built with them.
     pub(crate) fn check_limits(&self, limits: &Limits) -> Result<()> {
         let Limits { deadline, stdout, stderr, .. } = *limits;
@@ -97,11 +123,11 @@ const MAX_FUNCTIONS: u32 = 1 << 16;
 impl State {
     /// Appends all of it but its engine and the content of its memory.
     pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
-        let Self { engine: _, guest, limits, instances, names, main, imports, wasi, .. } = self;
+        let Self { guest, limits, instances, names, main, imports, component_imports, wasi, .. } = self;
         limits.encode(out);
         out.len(instances.len());
         for instance in instances {
-            instance.info().encode(out);
+            instance.kind().encode(out);
         }
         let mut names: Vec<_> =
             names.iter().map(|(name, instance)| (name.clone(), instance.number())).collect();
@@ -112,6 +138,9 @@ impl State {
         let imports: Vec<_> =
             imports.iter().map(|(number, import)| (*number, import.clone())).collect();
         out.list(&imports);
+        let imported = component_imports.iter();
+        let imported = imported.map(|(number, path)| Imported { number: *number, path: path.clone() });
+        out.list(&imported.collect::<Vec<_>>());
         wasi.encode(out);
         out.u8(u8::from(self.shares_randomness));
         guest.encode(out);
@@ -126,7 +155,7 @@ impl State {
         memory: MemoryImage,
     ) -> Result<Self, DecodeError> {
         let limits = Limits::decode(from)?;
-        let infos: Vec<ModuleInfo> = from.list()?;
+        let infos: Vec<Info> = from.list()?;
         let instances: Vec<_> =
             infos.into_iter().map(|info| Arc::new(Interface::new(info))).collect();
         let instance = |from: &Decoder<'_>, number: u32| {
@@ -144,6 +173,12 @@ impl State {
             let known = !(MAX_FUNCTIONS..WASI).contains(&number);
             if !known || imports.insert(number, import).is_some() {
                 return Err(from.error("the number of a host function"));
+            }
+        }
+        let mut component_imports = BTreeMap::new();
+        for Imported { number, path } in from.list::<Imported>()? {
+            if number >= MAX_FUNCTIONS || component_imports.insert(number, path).is_some() {
+                return Err(from.error("the number of a component's host function"));
             }
         }
         let wasi = Option::<WasiTies>::decode(from)?;
@@ -165,10 +200,28 @@ impl State {
             names,
             main,
             imports,
+            component_imports,
             wasi,
             shares_randomness,
             learned,
         })
+    }
+}
+
+/// A function of the host that a component may call.
+struct Imported {
+    number: u32,
+    path: Vec<String>,
+}
+
+impl Encode for Imported {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u32(self.number);
+        out.list(&self.path);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { number: from.u32()?, path: from.list()? })
     }
 }
 

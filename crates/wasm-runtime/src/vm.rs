@@ -1,30 +1,60 @@
 //! What the executor needs of the VM around it.
 
 use crate::memory;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::NonNull;
-use sandgrain_abi::message::PageRange;
+use sandgrain_abi::component::{Attachment, Payload};
+use sandgrain_abi::message::{Dropped, MemoryRange, PageRange};
 use sandgrain_abi::{HostReply, Request, Value, layout};
 use sandgrain_executor::{Embedder, State};
 use sandgrain_guest::channel;
-use wasmtime::{Caller, Engine, Error, Memory, Module, Result, Store};
+use wasmtime::component::Component;
+use wasmtime::{Caller, Engine, Error, Memory, Module, Result, Store, StoreContextMut};
 
 /// The VM.
 pub struct Vm;
 
+/// Compiled code that the host has put into its address range.
+fn code(address: u64, len: u64) -> Result<NonNull<[u8]>> {
+    let end = address.checked_add(len);
+    if address < layout::CODE || end.is_none_or(|end| end > layout::CODE + layout::CODE_MAX) {
+        return Err(Error::msg("code outside its address range"));
+    }
+    let code = core::ptr::slice_from_raw_parts_mut(address as *mut u8, usize::try_from(len)?);
+    NonNull::new(code).ok_or_else(|| Error::msg("code at address 0"))
+}
+
+/// Where a run of bytes is among the host's linear memories.
+fn range(run: *const u8, len: usize) -> Option<MemoryRange> {
+    let address = run as u64;
+    let memory = memory::number(address)?;
+    let start =
+        layout::MEMORIES + u64::from(memory) * layout::MEMORY_STRIDE + layout::MEMORY_OFFSET;
+    Some(MemoryRange { memory, address: address.checked_sub(start)?, len: len as u64 })
+}
+
+/// Has the host move a run of bytes.
+fn moved(request: &Request) -> Result<(), String> {
+    match channel::ask(request) {
+        Ok(HostReply::Moved) => Ok(()),
+        Ok(HostReply::Refused(limit)) => Err(format!("limit: {limit}")),
+        other => Err(format!("unexpected reply for a run of bytes: {other:?}")),
+    }
+}
+
 impl Embedder for Vm {
     fn module(&mut self, engine: &Engine, address: u64, len: u64) -> Result<Module> {
-        let end = address.checked_add(len);
-        if address < layout::CODE || end.is_none_or(|end| end > layout::CODE + layout::CODE_MAX) {
-            return Err(Error::msg("code outside its address range"));
-        }
-        let code = core::ptr::slice_from_raw_parts_mut(address as *mut u8, usize::try_from(len)?);
-        let code = NonNull::new(code).ok_or_else(|| Error::msg("code at address 0"))?;
         // SAFETY: the host has put the artifact there, checked its digest and never changes it; the
         // engine checks that it was made by the same engine with the same settings.
-        unsafe { Module::deserialize_raw(engine, code) }
+        unsafe { Module::deserialize_raw(engine, code(address, len)?) }
+    }
+
+    fn component(&mut self, engine: &Engine, address: u64, len: u64) -> Result<Component> {
+        // SAFETY: as for a module.
+        unsafe { Component::deserialize_raw(engine, code(address, len)?) }
     }
 
     fn touch(&mut self, ranges: &[PageRange]) {
@@ -59,5 +89,32 @@ impl Embedder for Vm {
     ) -> Result<HostReply, String> {
         let memory = memory.and_then(|memory| memory::number(memory.data_ptr(caller) as u64));
         channel::ask(&Request::HostCall { function, memory, args }).map_err(|e| e.to_string())
+    }
+
+    fn call_component(
+        _: &mut StoreContextMut<'_, State<Self>>,
+        function: u32,
+        args: Payload,
+        dropped: Vec<Dropped>,
+    ) -> Result<HostReply, String> {
+        channel::ask(&Request::ComponentCall { function, args, dropped }).map_err(|e| e.to_string())
+    }
+
+    fn locate(run: &[u8]) -> Option<Attachment> {
+        range(run.as_ptr(), run.len()).map(Attachment::Memory)
+    }
+
+    fn send(run: &[u8]) -> Result<bool, String> {
+        match range(run.as_ptr(), run.len()) {
+            Some(range) => moved(&Request::Send(range)).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn receive(attachment: u32, place: &mut [u8]) -> Result<(), String> {
+        match range(place.as_ptr(), place.len()) {
+            Some(place) => moved(&Request::Receive { attachment, place }),
+            None => Err("an attachment is to be outside of the linear memories".to_string()),
+        }
     }
 }

@@ -470,7 +470,62 @@ impl Encode for Types {
     }
 }
 
+/// The most of WebAssembly's values that a function is passed as such; more lie in linear memory.
+const MAX_FLAT_PARAMS: usize = 16;
+/// The same of what it returns.
+const MAX_FLAT_RESULTS: usize = 1;
+
 impl Types {
+    /// How many of WebAssembly's values a function is passed, and returns; 0 for those that lie in linear memory.
+    #[must_use]
+    pub fn flat_counts(&self, ty: &FunctionType) -> (u8, u8) {
+        let params = self.flat_count(ty.params.iter().map(|param| param.ty), MAX_FLAT_PARAMS);
+        let results = self.flat_count(ty.result, MAX_FLAT_RESULTS);
+        let known = |count: Option<usize>| count.map_or(0, |count| count as u8);
+        (known(params), known(results))
+    }
+
+    /// How many of WebAssembly's values some values are, unless they are more than `most`.
+    fn flat_count(&self, types: impl IntoIterator<Item = Type>, most: usize) -> Option<usize> {
+        let mut count: usize = 0;
+        for ty in types {
+            count += self.flat_count_of(ty, most)?;
+            if count > most {
+                return None;
+            }
+        }
+        Some(count)
+    }
+
+    fn flat_count_of(&self, ty: Type, most: usize) -> Option<usize> {
+        // A case's number, and what the case with the most values has.
+        let cases = |cases: &mut dyn Iterator<Item = Option<Type>>| {
+            let mut largest = 0;
+            for case in cases {
+                largest = largest.max(self.flat_count(case, most)?);
+            }
+            Some(largest + 1)
+        };
+        match self.def(ty) {
+            None if ty == Type::String => Some(2),
+            None => Some(1),
+            Some(TypeDef::List(_)) => Some(2),
+            Some(TypeDef::FixedList(element, len)) => {
+                let each = self.flat_count_of(*element, most)?;
+                each.checked_mul(*len as usize).filter(|count| *count <= most)
+            }
+            Some(TypeDef::Record(fields)) => {
+                self.flat_count(fields.iter().map(|field| field.ty), most)
+            }
+            Some(TypeDef::Tuple(types)) => self.flat_count(types.iter().copied(), most),
+            Some(TypeDef::Variant(list)) => cases(&mut list.iter().map(|case| case.ty)),
+            Some(TypeDef::Enum(_)) => Some(1),
+            Some(TypeDef::Option(of)) => cases(&mut [None, Some(*of)].into_iter()),
+            Some(TypeDef::Result { ok, err }) => cases(&mut [*ok, *err].into_iter()),
+            Some(TypeDef::Flags(names)) => Some(names.len().div_ceil(32)),
+        }
+    }
+
     /// Whether a type names only resources that there are, and definitions before the one with this number.
     fn is_sound(&self, ty: Type, before: usize) -> bool {
         match ty {

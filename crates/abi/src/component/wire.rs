@@ -16,6 +16,7 @@
 //! copied once: between linear memory and where they are needed.
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
+use crate::message::MemoryRange;
 use alloc::vec::Vec;
 
 /// Bytes from which on a run that the host sends is an attachment. Smaller ones fit into the mailbox with
@@ -26,14 +27,7 @@ pub const LARGE_RUN: usize = 16 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
     /// It is where it was made, in a linear memory of the guest, until the message is answered.
-    Memory {
-        /// The memory's number.
-        memory: u32,
-        /// The offset in it.
-        address: u64,
-        /// Bytes.
-        len: u64,
-    },
+    Memory(MemoryRange),
     /// It is sent by a request of its own.
     Sent {
         /// Bytes.
@@ -44,11 +38,9 @@ pub enum Attachment {
 impl Encode for Attachment {
     fn encode(&self, out: &mut Encoder<'_>) {
         match self {
-            Self::Memory { memory, address, len } => {
+            Self::Memory(range) => {
                 out.u8(0);
-                out.u32(*memory);
-                out.u64(*address);
-                out.u64(*len);
+                range.encode(out);
             }
             Self::Sent { len } => {
                 out.u8(1);
@@ -59,7 +51,7 @@ impl Encode for Attachment {
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(match from.u8()? {
-            0 => Self::Memory { memory: from.u32()?, address: from.u64()?, len: from.u64()? },
+            0 => Self::Memory(MemoryRange::decode(from)?),
             1 => Self::Sent { len: from.u64()? },
             _ => return Err(from.error("an attachment")),
         })

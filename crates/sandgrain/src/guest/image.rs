@@ -1,6 +1,6 @@
 //! Guests that can be made again and again: taken from one that waits for a command.
 
-use super::{Guest, HostCall, room, windows};
+use super::{ComponentCall, Guest, GuestCall, HostCall, Moved, room, windows};
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
 use crate::limits::Limits;
@@ -28,13 +28,22 @@ pub(crate) struct GuestImage {
     heap: Heap,
     next_code: u64,
     /// The call that it waits for the answer to, if it does not wait for a command.
-    waiting: Option<HostCall>,
+    waiting: Option<GuestCall>,
+    /// Bytes that one call may pass beside its messages.
+    call_bytes: u64,
     reply_room: Range<u64>,
 }
 
-impl From<HostCall> for Request {
-    fn from(HostCall { function, memory, args }: HostCall) -> Self {
-        Request::HostCall { function, memory, args }
+impl From<GuestCall> for Request {
+    fn from(call: GuestCall) -> Self {
+        match call {
+            GuestCall::Core(HostCall { function, memory, args }) => {
+                Request::HostCall { function, memory, args }
+            }
+            GuestCall::Component(ComponentCall { function, args, dropped }) => {
+                Request::ComponentCall { function, args, dropped }
+            }
+        }
     }
 }
 
@@ -78,13 +87,13 @@ impl GuestImage {
         let mut space = self.space.clone();
         space.go_on_at(plan.module_tables.start, plan.module_tables.end);
         let memories = Memories::new(&plan, limits.memory);
-        Ok(Self { plan, space, memories, ..self.clone() })
+        let call_bytes = limits.call_bytes;
+        Ok(Self { plan, space, memories, call_bytes, ..self.clone() })
     }
 
     /// Appends all of it but the content of its memory.
     pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
-        let Self { memory: _, vcpu, space, plan, memories, heap, next_code, waiting, reply_room } =
-            self;
+        let Self { vcpu, space, plan, memories, heap, next_code, waiting, reply_room, .. } = self;
         plan.encode(out);
         space.encode(out);
         memories.encode(out);
@@ -122,7 +131,7 @@ impl GuestImage {
         let waiting = match Option::<Request>::decode(from)? {
             None => None,
             Some(Request::HostCall { function, memory, args }) => {
-                Some(HostCall { function, memory, args })
+                Some(GuestCall::Core(HostCall { function, memory, args }))
             }
             Some(_) => return Err(from.error("a call that the guest waits for")),
         };
@@ -138,7 +147,19 @@ impl GuestImage {
         }
         let vcpu = VcpuState::from_bytes(kind, from.bytes()?);
         let vcpu = vcpu.map_err(|_| from.error("a vCPU's state"))?;
-        Ok(Self { memory, vcpu, space, plan, memories, heap, next_code, waiting, reply_room })
+        let call_bytes = limits.call_bytes;
+        Ok(Self {
+            memory,
+            vcpu,
+            space,
+            plan,
+            memories,
+            heap,
+            next_code,
+            waiting,
+            call_bytes,
+            reply_room,
+        })
     }
 
     /// Bytes that its vCPU's state takes.
@@ -190,6 +211,7 @@ impl Guest {
             pending: None,
             idle: image.waiting.is_none(),
             waiting: image.waiting.clone(),
+            moved: Moved::new(image.call_bytes),
             reply_room: image.reply_room.clone(),
             buffer: Vec::new(),
             stats: Stats::default(),
@@ -205,6 +227,12 @@ impl Guest {
 
     /// What the guest is now. It must wait for the host.
     pub(super) fn capture(&self) -> Result<GuestImage> {
+        if matches!(self.waiting, Some(GuestCall::Component(_))) {
+            return Err(Error::Snapshot(
+                "the guest is a component in the middle of a call; try: a snapshot between calls"
+                    .to_owned(),
+            ));
+        }
         if !self.is_at_rest() {
             return Err(Error::Host("a guest that does not wait was captured".to_owned()));
         }
@@ -218,6 +246,7 @@ impl Guest {
             heap: self.heap.clone(),
             next_code: self.next_code,
             waiting: self.waiting.clone(),
+            call_bytes: self.moved.most,
             reply_room: self.reply_room.clone(),
         })
     }
@@ -256,6 +285,7 @@ impl Guest {
         self.idle = self.waiting.is_none();
         self.reply_room = image.reply_room.clone();
         self.pending = None;
+        self.moved = Moved::new(image.call_bytes);
         Ok(true)
     }
 }

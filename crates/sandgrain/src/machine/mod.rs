@@ -51,6 +51,10 @@ impl Step {
 pub(crate) trait Machine: Send {
     /// Puts a module where commands can name it: by address and length.
     fn load(&mut self, module: &Module) -> Result<(u64, u64)>;
+    /// Gives the bytes of the attachments of what it is told next.
+    fn attach(&mut self, attachments: Vec<Vec<u8>>);
+    /// The bytes of the attachments of what it has done last.
+    fn take_attached(&mut self) -> Vec<Vec<u8>>;
     /// Has the guest do something, and answers its requests until it is done, or waits for an answer that the
     /// host puts off.
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress>;

@@ -213,6 +213,12 @@ impl Machine for Away {
         away()
     }
 
+    fn attach(&mut self, _: Vec<Vec<u8>>) {}
+
+    fn take_attached(&mut self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     fn execute(&mut self, _: &Command, _: &mut Host) -> Result<Progress> {
         away()
     }

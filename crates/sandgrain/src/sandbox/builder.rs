@@ -1,7 +1,11 @@
 //! What a sandbox is made of, and making it.
 
 use super::{Instance, Sandbox, check};
+use crate::component::{
+    self, AsyncComponentFunction, ComponentFunction, ComponentFunctions, ResourceType, Val,
+};
 use crate::engine::{Engine, Platform};
+use crate::error::BoxError;
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::host::{Host, WASI};
@@ -27,6 +31,7 @@ pub struct SandboxBuilder {
     limits: Limits,
     wasi: Option<WasiConfig>,
     functions: HostFunctions,
+    components: ComponentFunctions,
     count_pages: bool,
     /// Whether it is made ahead of its first call, which nobody waits for.
     is_parked: bool,
@@ -56,6 +61,7 @@ impl SandboxBuilder {
             limits,
             wasi: None,
             functions: HostFunctions::default(),
+            components: ComponentFunctions::default(),
             count_pages: false,
             is_parked: false,
             workers: None,
@@ -103,6 +109,65 @@ impl SandboxBuilder {
         function: F,
     ) -> Self {
         self.functions.add(module, name, F::func_type(), Body::Later(function.into_call()));
+        self
+    }
+
+    /// Defines a host function for components, under an instance such as `example:greeter/host@1.0.0` and its name in
+    /// that; under a name alone if the instance is empty. A closure over values that components pass: numbers, `bool`,
+    /// `char`, strings, lists, options, results, tuples, and what [`record!`](crate::record) and
+    /// [`variant!`](crate::variant) make. Its type is checked against the component's import when the sandbox is made.
+    #[must_use]
+    pub fn component_function<M, F: ComponentFunction<M>>(
+        mut self,
+        instance: &str,
+        name: &str,
+        function: F,
+    ) -> Self {
+        let (check, rust) = F::check();
+        let body = component::Body::Now(check, rust, function.into_call());
+        self.components.add(instance, name, body);
+        self
+    }
+
+    /// Defines a host function for components that takes its time, as
+    /// [`async_function`](Self::async_function) does for modules.
+    #[must_use]
+    pub fn component_async_function<M, F: AsyncComponentFunction<M>>(
+        mut self,
+        instance: &str,
+        name: &str,
+        function: F,
+    ) -> Self {
+        let (check, rust) = F::check();
+        let body = component::Body::Later(check, rust, function.into_call());
+        self.components.add(instance, name, body);
+        self
+    }
+
+    /// Defines a host function for components that takes values of whatever types the component's import has, and
+    /// must return one of its type. An error ends the guest's call.
+    #[must_use]
+    pub fn component_function_values(
+        mut self,
+        instance: &str,
+        name: &str,
+        function: impl FnMut(&[Val]) -> Result<Option<Val>, BoxError> + Send + 'static,
+    ) -> Self {
+        self.components.add(instance, name, component::Body::Dynamic(Box::new(function)));
+        self
+    }
+
+    /// Defines a resource type that components import: host functions give out its resources as
+    /// [`HostResource`](Val::HostResource)s, by numbers of their own, and `dropped` is told the number of each that
+    /// the guest has dropped.
+    #[must_use]
+    pub fn component_resource(
+        mut self,
+        instance: &str,
+        name: &str,
+        dropped: impl FnMut(u32) + Send + 'static,
+    ) -> Self {
+        self.components.add_resource(instance, name, ResourceType { drop: Box::new(dropped) });
         self
     }
 
@@ -210,6 +275,8 @@ impl SandboxBuilder {
         let own = state.imports.range(..WASI);
         let wanted = own.map(|(number, import)| (*number, import.clone())).collect();
         self.functions = self.functions.numbered(&wanted).map_err(Error::Imports)?;
+        let components = std::mem::take(&mut self.components);
+        self.components = state.renumber(components).map_err(Error::Imports)?;
         // For a sandbox that is to wait, these pages would be memory that it takes; it touches them instead.
         let pages = if self.is_parked { Default::default() } else { state.learned.set().0 };
         let (machine, control): (Box<dyn Machine>, _) = match &self.workers {
@@ -230,6 +297,7 @@ impl SandboxBuilder {
         sandbox.names.clone_from(&state.names);
         sandbox.main = state.main;
         sandbox.imports.clone_from(&state.imports);
+        sandbox.component_imports.clone_from(&state.component_imports);
         sandbox.is_waiting = state.guest.is_waiting();
         sandbox.origin = Some(snapshot.clone());
         Ok(sandbox)
@@ -241,6 +309,8 @@ impl SandboxBuilder {
             self.wasi.map(|config| config.output_limits(self.limits.stdout, self.limits.stderr));
         let host = Host {
             functions: self.functions,
+            components: self.components,
+            call_bytes: self.limits.call_bytes,
             wasi: granted.clone().map(Wasi::new),
             control: Arc::downgrade(&control),
             ..Host::default()
@@ -255,6 +325,7 @@ impl SandboxBuilder {
             names: HashMap::new(),
             main: Instance(0),
             imports: BTreeMap::new(),
+            component_imports: BTreeMap::new(),
             granted,
             origin: None,
             ended: None,

@@ -4,8 +4,10 @@ use super::Sandbox;
 use crate::error::{Error, ImportError, Result};
 use crate::host_functions::HostImport;
 use crate::module::Module;
-use sandgrain_abi::message::ImportSource;
+use sandgrain_abi::component::{ComponentInfo, Function, ResourceOrigin};
+use sandgrain_abi::message::{ComponentImport, ImportSource, ImportedItem};
 use sandgrain_abi::types::{ExternType, Import};
+use std::sync::Arc;
 
 impl Sandbox {
     /// Finds what satisfies each import; all that nothing satisfies are listed.
@@ -48,6 +50,41 @@ impl Sandbox {
                 self.imports.insert(*number, HostImport { module, name, ty: ty.clone() });
             }
         }
+    }
+
+    /// Finds what satisfies each import of a component; all that nothing satisfies are listed.
+    pub(super) fn link_component(&mut self, info: &ComponentInfo) -> Result<Vec<ComponentImport>> {
+        let types = Arc::new(info.types.clone());
+        let mut imports = Vec::new();
+        let mut errors = Vec::new();
+        let mut missing = |path: &[String], problem: String| {
+            let (instance, name) = match path {
+                [instance, name] => (instance.clone(), name.clone()),
+                other => (String::new(), other.join(".")),
+            };
+            errors.push(ImportError { import: Some((instance, name)), problem });
+        };
+        for resource in &info.types.resources {
+            if resource.origin == ResourceOrigin::Defined {
+                continue;
+            }
+            match self.host.find_resource(&resource.path) {
+                Ok(item) => imports.push(ComponentImport { path: resource.path.clone(), item }),
+                Err(problem) => missing(&resource.path, problem),
+            }
+        }
+        for Function { path, ty } in &info.imports {
+            match self.host.find_component_function(path, ty, &types) {
+                Ok(number) => {
+                    self.component_imports.insert(number, path.clone());
+                    let (params, results) = types.flat_counts(ty);
+                    let item = ImportedItem::Function { number, params, results };
+                    imports.push(ComponentImport { path: path.clone(), item });
+                }
+                Err(problem) => missing(path, problem),
+            }
+        }
+        if errors.is_empty() { Ok(imports) } else { Err(Error::Imports(errors)) }
     }
 
     fn find_host(&self, import: &Import) -> Result<ImportSource, String> {

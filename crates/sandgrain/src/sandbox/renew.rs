@@ -66,6 +66,7 @@ impl Sandbox {
             names: self.names.clone(),
             main: self.main,
             imports: self.imports.clone(),
+            component_imports: self.component_imports.clone(),
             wasi,
             shares_randomness: self.has_got_randomness(),
             learned: Learned::default(),
@@ -116,6 +117,7 @@ impl Sandbox {
         self.names.clone_from(&state.names);
         self.main = state.main;
         self.imports.clone_from(&state.imports);
+        self.component_imports.clone_from(&state.component_imports);
         // As it was granted at first: what one call was given besides is not the next one's.
         self.host.wasi = self.granted.clone().map(Wasi::new);
         Ok(true)

@@ -43,6 +43,14 @@ impl Machine for Forger {
         self.honest.load(module)
     }
 
+    fn attach(&mut self, attachments: Vec<Vec<u8>>) {
+        self.honest.attach(attachments);
+    }
+
+    fn take_attached(&mut self) -> Vec<Vec<u8>> {
+        self.honest.take_attached()
+    }
+
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
         match self.answer.take() {
             // As it comes out of a VM: only what can be encoded can arrive.

@@ -1,11 +1,10 @@
 //! A guest's calls, as a worker answers them: by asking the process that started it.
 
 use super::line::Line;
-use super::message::{Call, MAX_ASKED, PIECE, Part, Reply, Told};
+use super::message::{Call, MAX_ASKED, PIECE, Part, Reply, Run, Told, bytes_of};
 use crate::error::{Error, Result};
-use crate::guest::{Answers, HostCall};
+use crate::guest::{Answer, Answers, ComponentCall, HostCall, Seen};
 use crate::host::wasi_call;
-use sandgrain_abi::message::HostReply;
 use sandgrain_wasi::ListSizes;
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +17,7 @@ pub(super) struct Calls<'a> {
     stop: &'a AtomicU64,
     turn: u64,
     /// The answer to a call that was asked about and not put off.
-    reply: Option<HostReply>,
+    reply: Option<Answer>,
 }
 
 impl<'a> Calls<'a> {
@@ -32,7 +31,7 @@ impl<'a> Calls<'a> {
         call: &HostCall,
         memory: Option<&mut [u8]>,
         again: bool,
-    ) -> Result<Option<HostReply>> {
+    ) -> Result<Option<Answer>> {
         let size = memory.as_ref().map(|bytes| bytes.len() as u64);
         let bytes = memory.unwrap_or_default();
         let (function, args) = (call.function, call.args.clone());
@@ -41,15 +40,41 @@ impl<'a> Calls<'a> {
         loop {
             match self.line.receive(MAX_ASKED, wait_on).map_err(lost)? {
                 Reply::Fetch(range) => self.tell(&Told::Bytes(piece(bytes, range)?))?,
-                Reply::Answer { reply, parts } => {
+                Reply::Answer { reply, parts, attachments } => {
                     for part in &parts {
                         change(bytes, part)?;
                     }
-                    return Ok(Some(reply));
+                    return Ok(Some(Answer { reply, attachments: bytes_of(attachments) }));
                 }
                 Reply::Later => return Ok(None),
                 Reply::Over => return Err(Error::Host("its call was given up".to_owned())),
             }
+        }
+    }
+
+    /// The same of a component's call.
+    fn ask_component(
+        &mut self,
+        call: &ComponentCall,
+        attachments: &[&[u8]],
+        again: bool,
+    ) -> Result<Option<Answer>> {
+        let attachments = attachments.iter().map(|run| Run(run.to_vec())).collect();
+        self.tell(&Told::ComponentCall { call: call.clone(), attachments, again })?;
+        match self.line.receive(MAX_ASKED, wait_on).map_err(lost)? {
+            Reply::Answer { reply, attachments, .. } => {
+                Ok(Some(Answer { reply, attachments: bytes_of(attachments) }))
+            }
+            Reply::Later => Ok(None),
+            Reply::Over => Err(Error::Host("its call was given up".to_owned())),
+            Reply::Fetch(_) => Err(Error::Host("memory of a component was asked for".to_owned())),
+        }
+    }
+
+    fn ask_any(&mut self, call: Seen<'_>, again: bool) -> Result<Option<Answer>> {
+        match call {
+            Seen::Core(call, memory) => self.ask(call, memory, again),
+            Seen::Component(call, attachments) => self.ask_component(call, attachments, again),
         }
     }
 
@@ -113,16 +138,16 @@ impl Answers for Calls<'_> {
         (self.stop.load(Ordering::SeqCst) == self.turn).then_some(Error::Interrupted)
     }
 
-    fn puts_off(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<bool> {
-        self.reply = self.ask(call, memory, false)?;
+    fn puts_off(&mut self, call: Seen<'_>) -> Result<bool> {
+        self.reply = self.ask_any(call, false)?;
         Ok(self.reply.is_none())
     }
 
-    fn answer(&mut self, call: &HostCall, memory: Option<&mut [u8]>) -> Result<HostReply> {
+    fn answer(&mut self, call: Seen<'_>) -> Result<Answer> {
         if let Some(reply) = self.reply.take() {
             return Ok(reply);
         }
-        let reply = self.ask(call, memory, true)?;
+        let reply = self.ask_any(call, true)?;
         reply.ok_or_else(|| Error::Host("a call was put off twice".to_owned()))
     }
 }

@@ -3,11 +3,12 @@
 
 use super::worker::Device;
 use crate::error::Error;
-use crate::guest::NO_ROOM_FOR_CODE;
+use crate::guest::{ComponentCall, NO_ROOM_FOR_CODE};
 use crate::learned::PageSet;
 use crate::limits::Limits;
 use crate::stats::Stats;
 use crate::store::{Origin, decode_places, encode_places};
+use sandgrain_abi::component::Payload;
 use sandgrain_abi::message::{Command, HostReply, Outcome};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder, Value};
@@ -17,7 +18,7 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-/// Bytes of a message of a worker's at the most.
+/// Bytes of a message of a worker's at the most, but for what a component's call passes.
 pub(super) const MAX_TOLD: usize = 4 << 20;
 /// Bytes of a message to a worker at the most, which holds a module's code, or the changes of a memory.
 pub(super) const MAX_ASKED: usize = u32::MAX as usize;
@@ -63,7 +64,8 @@ pub(super) enum Ask {
     /// To make a guest, with copies of these pages.
     Make { guest: u64, image: u64, pages: PageSet },
     /// To have a guest do something, or go on if there is no command.
-    Step { guest: u64, turn: u64, command: Option<Command> },
+    /// The command's attachments come with it.
+    Step { guest: u64, turn: u64, command: Option<Command>, attachments: Vec<Run> },
     /// To put code into a guest.
     Load { guest: u64, code: Vec<u8>, text: Range<u64> },
     /// To make a guest what it is in its image.
@@ -88,7 +90,7 @@ pub(super) enum Reply {
     /// First some bytes of the caller's memory.
     Fetch(Range<u64>),
     /// The answer, and changes of the caller's memory.
-    Answer { reply: HostReply, parts: Vec<Part> },
+    Answer { reply: HostReply, parts: Vec<Part>, attachments: Vec<Run> },
     /// The guest is to wait.
     Later,
     /// There is no answer: the guest has come to its end.
@@ -123,9 +125,42 @@ pub(super) enum Told {
     Left {
         stats: Stats,
         outcome: Option<Outcome>,
+        /// The outcome's attachments.
+        attachments: Vec<Run>,
     },
     /// A guest calls: to be answered by [`Reply`]s.
     Call(Call),
+    /// A component calls: to be answered by one [`Reply`].
+    ComponentCall {
+        call: ComponentCall,
+        attachments: Vec<Run>,
+        /// Whether it may not be put off any more.
+        again: bool,
+    },
+}
+
+/// A run of bytes beside a message of a guest's.
+#[derive(Debug)]
+pub(super) struct Run(pub(super) Vec<u8>);
+
+impl Encode for Run {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.bytes(&self.0);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(from.bytes()?.to_vec()))
+    }
+}
+
+/// Runs as they are in messages.
+pub(super) fn runs(attachments: Vec<Vec<u8>>) -> Vec<Run> {
+    attachments.into_iter().map(Run).collect()
+}
+
+/// Runs out of messages.
+pub(super) fn bytes_of(runs: Vec<Run>) -> Vec<Vec<u8>> {
+    runs.into_iter().map(|Run(bytes)| bytes).collect()
 }
 
 /// Why a worker has not done what it was asked for.
@@ -274,11 +309,12 @@ impl Encode for Ask {
                 out.u64(*image);
                 pages.encode(out);
             }
-            Self::Step { guest, turn, command } => {
+            Self::Step { guest, turn, command, attachments } => {
                 out.u8(3);
                 out.u64(*guest);
                 out.u64(*turn);
                 command.encode(out);
+                out.list(attachments);
             }
             Self::Load { guest, code, text } => {
                 out.u8(4);
@@ -334,9 +370,12 @@ impl Encode for Ask {
             2 => {
                 Self::Make { guest: from.u64()?, image: from.u64()?, pages: PageSet::decode(from)? }
             }
-            3 => {
-                Self::Step { guest: from.u64()?, turn: from.u64()?, command: Option::decode(from)? }
-            }
+            3 => Self::Step {
+                guest: from.u64()?,
+                turn: from.u64()?,
+                command: Option::decode(from)?,
+                attachments: from.list()?,
+            },
             4 => Self::Load {
                 guest: from.u64()?,
                 code: from.bytes()?.to_vec(),
@@ -363,10 +402,11 @@ impl Encode for Reply {
                 out.u8(0);
                 range.encode(out);
             }
-            Self::Answer { reply, parts } => {
+            Self::Answer { reply, parts, attachments } => {
                 out.u8(1);
                 reply.encode(out);
                 out.list(parts);
+                out.list(attachments);
             }
             Self::Later => out.u8(2),
             Self::Over => out.u8(3),
@@ -376,7 +416,11 @@ impl Encode for Reply {
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         Ok(match from.u8()? {
             0 => Self::Fetch(Range::decode(from)?),
-            1 => Self::Answer { reply: HostReply::decode(from)?, parts: from.list()? },
+            1 => Self::Answer {
+                reply: HostReply::decode(from)?,
+                parts: from.list()?,
+                attachments: from.list()?,
+            },
             2 => Self::Later,
             3 => Self::Over,
             _ => return Err(from.error("an answer to a guest's call")),
@@ -413,7 +457,7 @@ impl Encode for Told {
                 out.u8(6);
                 out.bytes(bytes);
             }
-            Self::Left { stats, outcome } => {
+            Self::Left { stats, outcome, attachments } => {
                 out.u8(7);
                 for time in [stats.guest, stats.host] {
                     out.u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
@@ -422,6 +466,15 @@ impl Encode for Told {
                     out.u64(count);
                 }
                 outcome.encode(out);
+                out.list(attachments);
+            }
+            Self::ComponentCall { call, attachments, again } => {
+                out.u8(9);
+                out.u32(call.function);
+                call.args.encode(out);
+                out.list(&call.dropped);
+                out.list(attachments);
+                out.u8(u8::from(*again));
             }
             Self::Call(Call { function, args, size, parts, again }) => {
                 out.u8(8);
@@ -455,7 +508,7 @@ impl Encode for Told {
                     host_calls: figure()?,
                     pages_touched: None,
                 };
-                Self::Left { stats, outcome: Option::decode(from)? }
+                Self::Left { stats, outcome: Option::decode(from)?, attachments: from.list()? }
             }
             8 => Self::Call(Call {
                 function: from.u32()?,
@@ -464,6 +517,15 @@ impl Encode for Told {
                 parts: from.list()?,
                 again: from.bool()?,
             }),
+            9 => Self::ComponentCall {
+                call: ComponentCall {
+                    function: from.u32()?,
+                    args: Payload::decode(from)?,
+                    dropped: from.list()?,
+                },
+                attachments: from.list()?,
+                again: from.bool()?,
+            },
             _ => return Err(from.error("something that a worker says")),
         })
     }

@@ -3,7 +3,7 @@
 use super::calls::{Calls, change, piece, wait_on};
 use super::line::{Line, receive_packet, send_packet};
 use super::lock;
-use super::message::{Ask, Begun, Control, MAX_ASKED, Told};
+use super::message::{Ask, Begun, Control, MAX_ASKED, Told, bytes_of, runs};
 use super::worker::Device;
 use crate::error::{Error, Result};
 use crate::guest::{Guest, GuestImage};
@@ -153,7 +153,7 @@ impl Worker {
                 let seat = Seat { guest: Mutex::new(guest), image, interrupter, stop };
                 lock(&self.guests).insert(number, Arc::new(seat));
             }
-            Ask::Step { guest, turn, command } => {
+            Ask::Step { guest, turn, command, attachments } => {
                 let seat = self.seat(guest)?;
                 let mut guest = lock(&seat.guest);
                 // What was meant for an earlier turn is withdrawn, unless it was for this one.
@@ -162,6 +162,9 @@ impl Worker {
                     return Err(Error::Interrupted);
                 }
                 *guest.stats_mut() = Default::default();
+                if command.is_some() {
+                    guest.attach(bytes_of(attachments));
+                }
                 let mut calls = Calls::new(line, &seat.stop, turn);
                 let progress = match &command {
                     Some(command) => guest.execute(command, &mut calls)?,
@@ -171,7 +174,8 @@ impl Worker {
                     Progress::Done(outcome) => Some(outcome),
                     Progress::Waiting => None,
                 };
-                return Ok(Told::Left { stats: *guest.stats_mut(), outcome });
+                let attachments = runs(guest.take_attached());
+                return Ok(Told::Left { stats: *guest.stats_mut(), outcome, attachments });
             }
             Ask::Load { guest, code, text } => {
                 let text = text.start as usize..text.end as usize;

@@ -1,13 +1,14 @@
 //! A guest in a worker process.
 
-use super::message::{Ask, Call, MAX_TOLD, Part, Reply, Told};
+use super::message::{Ask, Call, MAX_TOLD, Part, Reply, Run, Told, bytes_of, runs};
 use super::window::{Rooms, Source, Window};
 use super::worker::{Stop, Talk, Worker};
 use super::{Workers, lock};
 use crate::error::{Error, Result, described};
-use crate::guest::GuestImage;
+use crate::guest::{Answer, ComponentCall, GuestImage};
 use crate::host::Host;
 use crate::learned::PageSet;
+use crate::limits::Limits;
 use crate::linear_memory::LinearMemory;
 use crate::machine::{Machine, Progress};
 use crate::module::Module;
@@ -30,6 +31,12 @@ pub(crate) struct Remote {
     image: u64,
     /// Bytes that each of its linear memories can have.
     max_memory: u64,
+    /// Bytes that one call of a component may pass.
+    call_bytes: u64,
+    /// What goes with the next command.
+    attachments: Vec<Vec<u8>>,
+    /// What came with the last outcome.
+    attached: Vec<Vec<u8>>,
     stop: Arc<Stop>,
     stats: Stats,
 }
@@ -63,11 +70,23 @@ impl Remote {
     ) -> Result<Self> {
         let guest = worker.number();
         let image = worker.image(snapshot).inspect_err(|_| workers.is_left(&worker))?;
-        let max_memory = snapshot.state().limits.memory;
+        let Limits { memory: max_memory, call_bytes, .. } = snapshot.state().limits;
         // From here on, to drop it is to give back what was taken.
         let (stop, stats) = (Arc::default(), Stats::default());
         let workers = workers.clone();
-        let remote = Self { workers, worker, guest, image, max_memory, stop, stats };
+        let (attachments, attached) = (Vec::new(), Vec::new());
+        let remote = Self {
+            workers,
+            worker,
+            guest,
+            image,
+            max_memory,
+            call_bytes,
+            attachments,
+            attached,
+            stop,
+            stats,
+        };
         remote.worker.have_done(&Ask::Make { guest, image, pages: pages.clone() }, &[])?;
         Ok(remote)
     }
@@ -77,12 +96,34 @@ impl Remote {
     pub(super) fn played(worker: Worker, max_memory: u64) -> Self {
         let workers = Workers::of_program("/no/such/worker");
         let (worker, stop, stats) = (Arc::new(worker), Arc::default(), Stats::default());
-        Self { workers, worker, guest: 1, image: 1, max_memory, stop, stats }
+        Self {
+            workers,
+            worker,
+            guest: 1,
+            image: 1,
+            max_memory,
+            call_bytes: 1 << 20,
+            attachments: Vec::new(),
+            attached: Vec::new(),
+            stop,
+            stats,
+        }
     }
 
     pub(crate) fn target(&self) -> RemoteStop {
         let (worker, stop) = (Arc::clone(&self.worker), Arc::clone(&self.stop));
         RemoteStop { worker, guest: self.guest, stop }
+    }
+
+    /// After a call: where it could not be answered, the turn is over.
+    fn go_on(&self, talk: &mut Talk<'_>, answered: Result<()>) -> Result<()> {
+        let Err(error) = answered else { return Ok(()) };
+        // What comes next on this line must be that it is over.
+        talk.say(&Reply::Over)?;
+        if let Ok(told @ (Told::Call(_) | Told::ComponentCall { .. })) = talk.hear() {
+            self.worker.nonsense(&told);
+        }
+        Err(error)
     }
 
     fn number(&self, ask: &Ask) -> Result<u64> {
@@ -95,31 +136,50 @@ impl Remote {
     /// One turn of the guest's, in which its calls are answered.
     fn step(&mut self, command: Option<&Command>, host: &mut Host) -> Result<Progress> {
         let turn = self.stop.turn.load(Ordering::SeqCst);
-        let ask = Ask::Step { guest: self.guest, turn, command: command.cloned() };
+        let attachments = runs(std::mem::take(&mut self.attachments));
+        let ask = Ask::Step { guest: self.guest, turn, command: command.cloned(), attachments };
         let mut talk = self.worker.talk(Some(&self.stop))?;
+        talk.allow(self.call_bytes);
         talk.say(&ask)?;
         loop {
             match talk.hear()? {
-                Told::Left { stats, outcome } => {
+                Told::Left { stats, outcome, attachments } => {
                     self.stats += stats;
+                    self.attached = bytes_of(attachments);
                     return Ok(outcome.map_or(Progress::Waiting, Progress::Done));
                 }
                 Told::Call(call) => {
-                    if let Err(error) =
-                        answer(&mut talk, call, self.workers.rooms(), self.max_memory, host)
-                    {
-                        // What comes next on this line must be that it is over.
-                        talk.say(&Reply::Over)?;
-                        if let Ok(told @ Told::Call(_)) = talk.hear() {
-                            self.worker.nonsense(&told);
-                        }
-                        return Err(error);
-                    }
+                    let rooms = self.workers.rooms();
+                    let answered = answer(&mut talk, call, rooms, self.max_memory, host);
+                    self.go_on(&mut talk, answered)?;
+                }
+                Told::ComponentCall { call, attachments, again } => {
+                    let answered = answer_component(&mut talk, &call, &attachments, again, host);
+                    self.go_on(&mut talk, answered)?;
                 }
                 other => return Err(self.worker.nonsense(&other)),
             }
         }
     }
+}
+
+/// Answers a component's call in the middle of a turn.
+fn answer_component(
+    talk: &mut Talk<'_>,
+    call: &ComponentCall,
+    attachments: &[Run],
+    again: bool,
+    host: &mut Host,
+) -> Result<()> {
+    let attachments: Vec<&[u8]> = attachments.iter().map(|Run(bytes)| bytes.as_slice()).collect();
+    if !again && host.puts_off_component(call, &attachments)? {
+        return talk.say(&Reply::Later);
+    }
+    let Answer { reply, attachments } = host.call_component(call, &attachments)?;
+    if let Some(error) = host.stopped() {
+        return Err(error);
+    }
+    talk.say(&Reply::Answer { reply, parts: Vec::new(), attachments: runs(attachments) })
 }
 
 /// Answers a call in the middle of a turn.
@@ -145,7 +205,7 @@ fn answer(
     }
     let parts = window.as_mut().map(Window::changes).unwrap_or_default();
     drop(window);
-    talk.say(&Reply::Answer { reply, parts })
+    talk.say(&Reply::Answer { reply, parts, attachments: Vec::new() })
 }
 
 /// The size of a linear memory, as a worker says it.
@@ -212,6 +272,14 @@ impl Machine for Remote {
             Told::Loaded(address, len) => Ok((address, len)),
             other => Err(self.worker.nonsense(&other)),
         }
+    }
+
+    fn attach(&mut self, attachments: Vec<Vec<u8>>) {
+        self.attachments = attachments;
+    }
+
+    fn take_attached(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.attached)
     }
 
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {

@@ -65,14 +65,14 @@ fn messages_are_read_as_they_were_written() {
         Told::Pages(pages),
         Told::Number(5),
         Told::Bytes(vec![1]),
-        Told::Left { stats: Default::default(), outcome: Some(Outcome::Returned(vec![])) },
+        Told::Left { stats: Default::default(), outcome: Some(Outcome::Returned(vec![])), attachments: vec![] },
         Told::Call(call),
     ] {
         round_trip(&told);
     }
     for reply in [
         Reply::Fetch(1..2),
-        Reply::Answer { reply: HostReply::Abort, parts: parts() },
+        Reply::Answer { reply: HostReply::Abort, parts: parts(), attachments: vec![] },
         Reply::Later,
         Reply::Over,
     ] {

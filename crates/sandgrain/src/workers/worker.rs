@@ -266,7 +266,8 @@ impl Worker {
             })?,
         };
         let (line, said) = (Some(line), Instant::now());
-        Ok(Talk { worker: self, line, background, is_open: false, stop, said })
+        let most = MAX_TOLD;
+        Ok(Talk { worker: self, line, background, is_open: false, stop, said, most })
     }
 
     fn lines(&self, background: bool) -> &Mutex<Vec<Line>> {
@@ -344,6 +345,8 @@ pub(super) struct Talk<'a> {
     stop: Option<&'a Stop>,
     /// When something was last said.
     said: Instant,
+    /// Bytes of what the worker says at the most.
+    most: usize,
 }
 
 impl Talk<'_> {
@@ -360,12 +363,18 @@ impl Talk<'_> {
         sent.map_err(|lost| worker.lost_by(lost))
     }
 
+    /// The worker may say more, by so many bytes.
+    pub(super) fn allow(&mut self, bytes: u64) {
+        self.most = self.most.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
     /// What the worker says. Unless it is a call, it is the last.
     pub(super) fn hear(&mut self) -> Result<Told> {
         let (worker, stop, said) = (self.worker, self.stop, self.said);
-        let told = self.line().receive(MAX_TOLD, || worker.wait_on(stop, said));
+        let most = self.most;
+        let told = self.line().receive(most, || worker.wait_on(stop, said));
         let told: Told = told.map_err(|lost| worker.lost_by(lost))?;
-        self.is_open = matches!(told, Told::Call(_));
+        self.is_open = matches!(told, Told::Call(_) | Told::ComponentCall { .. });
         match told {
             Told::Failed(failure) => Err(failure.into()),
             told => Ok(told),

@@ -1,0 +1,241 @@
+//! Instances of components, their functions, and their resources that the host has handles of.
+
+use crate::canonical::{Arguments, HostArguments, HostResult, Lifted, Lowered, Returned};
+use crate::instances::Made;
+use crate::report::Aborted;
+use crate::{Embedder, State};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use sandgrain_abi::HostReply;
+use sandgrain_abi::component::{Payload, ResourceHandle};
+use sandgrain_abi::message::{ComponentImport, Dropped, ImportedItem, Outcome};
+use wasmtime::component::{Func, Linker, LinkerInstance, ResourceAny, ResourceType};
+use wasmtime::{AsContextMut, Engine, Error, Result, Store, StoreContextMut};
+
+/// Resource types that the host can define for a guest.
+pub(crate) const MAX_HOST_TYPES: u32 = 1024;
+
+/// Handles that the host has of the guest's resources.
+const MAX_RESOURCES: usize = 1 << 16;
+
+/// What a store has of components.
+#[derive(Default)]
+pub(crate) struct Components {
+    /// Resources of the guest that the host has handles of, by the numbers that it knows them by.
+    resources: Vec<Option<ResourceAny>>,
+    /// Numbers that are free again.
+    free: Vec<u32>,
+    /// Resources of the host that the guest has dropped, of which it has not told the host yet.
+    dropped: Vec<Dropped>,
+}
+
+/// Dropped resources that are kept until the host is asked something else.
+const MAX_DROPPED: usize = 64;
+
+impl Components {
+    fn keep(&mut self, resource: ResourceAny) -> Result<ResourceHandle> {
+        let owned = resource.owned();
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None if self.resources.len() < MAX_RESOURCES => {
+                self.resources.push(None);
+                (self.resources.len() - 1) as u32
+            }
+            None => return Err(Error::msg("limit: more resources than the host may be given")),
+        };
+        self.resources[number as usize] = Some(resource);
+        Ok(ResourceHandle { number, owned })
+    }
+
+    fn take(&mut self, number: u32) -> Result<ResourceAny> {
+        let resource = self.resources.get_mut(number as usize).and_then(Option::take);
+        let resource = resource.ok_or_else(|| Error::msg(format!("no resource {number}")))?;
+        self.free.push(number);
+        Ok(resource)
+    }
+
+    fn get(&self, number: u32) -> Result<ResourceAny> {
+        let resource = self.resources.get(number as usize).copied().flatten();
+        resource.ok_or_else(|| Error::msg(format!("no resource {number}")))
+    }
+
+    /// What the guest has dropped since the host was last told.
+    pub(crate) fn take_dropped(&mut self) -> Vec<Dropped> {
+        core::mem::take(&mut self.dropped)
+    }
+}
+
+/// What has been lifted as it travels. The host gets numbers for the guest's resources among it.
+fn outgoing(components: &mut Components, lifted: Lifted) -> Result<Payload> {
+    let Lifted { body, attachments, resources } = lifted;
+    let resources = resources.into_iter().map(|resource| components.keep(resource));
+    Ok(Payload { body, attachments, resources: resources.collect::<Result<_>>()? })
+}
+
+/// What has travelled, to be lowered. What is given away the host has no number for any more.
+fn incoming(components: &mut Components, payload: Payload) -> Result<Lowered> {
+    let resource = |handle: &ResourceHandle| match handle.owned {
+        true => components.take(handle.number),
+        false => components.get(handle.number),
+    };
+    let resources = payload.resources.iter().map(resource).collect::<Result<_>>()?;
+    Ok(Lowered { payload, resources })
+}
+
+pub(crate) fn instantiate<E: Embedder>(
+    engine: &Engine,
+    store: &mut Store<State<E>>,
+    address: u64,
+    len: u64,
+    imports: &[ComponentImport],
+) -> Result<Outcome> {
+    let component = store.data_mut().embedder.component(engine, address, len)?;
+    let mut linker = Linker::<State<E>>::new(engine);
+    for import in imports {
+        define(&mut linker, import)?;
+    }
+    let instance = linker.instantiate(&mut *store, &component)?;
+    Ok(store.data_mut().made(Made::Component(instance)))
+}
+
+/// Defines what the host offers under a path of names.
+fn define<E: Embedder>(linker: &mut Linker<State<E>>, import: &ComponentImport) -> Result<()> {
+    let Some((name, path)) = import.path.split_last() else {
+        return Err(Error::msg("an import without a name"));
+    };
+    let mut place = linker.root();
+    for instance in path {
+        place = place.into_instance(instance)?;
+    }
+    match import.item {
+        ImportedItem::Function { number, params, results } => {
+            function(&mut place, name, number, params, results)
+        }
+        ImportedItem::Resource { ty, drop } if ty < MAX_HOST_TYPES => {
+            place.resource(name, ResourceType::host_dynamic(ty), move |store, rep| {
+                dropped(store, Dropped { function: drop, resource: rep })
+            })
+        }
+        ImportedItem::Resource { .. } => {
+            Err(Error::msg("limit: more resource types than there may be"))
+        }
+        ImportedItem::Instance => place.into_instance(name).map(|_| ()),
+    }
+}
+
+/// Defines a function of the host that is called with and returns so many of WebAssembly's values.
+fn function<E: Embedder>(
+    place: &mut LinkerInstance<'_, State<E>>,
+    name: &str,
+    number: u32,
+    params: u8,
+    results: u8,
+) -> Result<()> {
+    macro_rules! with {
+        ($($params:literal)*) => {
+            match (params, results) {
+                $(
+                    ($params, 0) => place.func_wrap(
+                        name,
+                        move |store: StoreContextMut<'_, State<E>>, args: HostArguments<E, $params>| {
+                            call_host(store, number, args.0).map(HostResult::<E, 0>::new)
+                        },
+                    ),
+                    ($params, 1) => place.func_wrap(
+                        name,
+                        move |store: StoreContextMut<'_, State<E>>, args: HostArguments<E, $params>| {
+                            call_host(store, number, args.0).map(HostResult::<E, 1>::new)
+                        },
+                    ),
+                )*
+                _ => Err(Error::msg("more values than a function is passed")),
+            }
+        };
+    }
+    with!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16)
+}
+
+/// Calls a function of the host.
+fn call_host<E: Embedder>(
+    mut store: StoreContextMut<'_, State<E>>,
+    function: u32,
+    args: Lifted,
+) -> Result<Lowered> {
+    let components = &mut store.data_mut().components;
+    let args = outgoing(components, args)?;
+    let borrowed: Vec<u32> =
+        args.resources.iter().filter(|handle| !handle.owned).map(|handle| handle.number).collect();
+    let dropped = components.take_dropped();
+    let reply = E::call_component(&mut store, function, args, dropped);
+    // What was lent for the call goes back with it.
+    for number in borrowed {
+        let resource = store.data_mut().components.take(number)?;
+        resource.resource_drop(&mut store)?;
+    }
+    match reply {
+        Ok(HostReply::Component(payload)) => incoming(&mut store.data_mut().components, payload),
+        Ok(HostReply::Abort) => Err(Error::new(Aborted)),
+        Ok(_) => Err(Error::msg("the host answered with something else")),
+        Err(error) => Err(Error::msg(error)),
+    }
+}
+
+/// The guest has dropped a resource of the host, which learns of it when it is asked the next time.
+fn dropped<E: Embedder>(mut store: StoreContextMut<'_, State<E>>, dropped: Dropped) -> Result<()> {
+    let components = &mut store.data_mut().components;
+    components.dropped.push(dropped);
+    if components.dropped.len() < MAX_DROPPED {
+        return Ok(());
+    }
+    let dropped = components.take_dropped();
+    match E::call_component(&mut store, HostReply::NO_FUNCTION, Payload::default(), dropped) {
+        Ok(HostReply::Component(_)) => Ok(()),
+        Ok(HostReply::Abort) => Err(Error::new(Aborted)),
+        Ok(_) => Err(Error::msg("the host answered with something else")),
+        Err(error) => Err(Error::msg(error)),
+    }
+}
+
+pub(crate) fn call<E: Embedder>(
+    store: &mut impl AsContextMut<Data = State<E>>,
+    instance: u32,
+    path: &[String],
+    args: Payload,
+) -> Result<Outcome> {
+    let function = find(store, instance, path)?;
+    let function = function.typed::<Arguments<E>, Returned<E>>(&*store)?;
+    let args = incoming(&mut store.as_context_mut().data_mut().components, args)?;
+    let returned = function.call(&mut *store, Arguments::new(args))?;
+    let mut store = store.as_context_mut();
+    Ok(Outcome::Component(outgoing(&mut store.data_mut().components, returned.0)?))
+}
+
+fn find<E: Embedder>(
+    store: &mut impl AsContextMut<Data = State<E>>,
+    instance: u32,
+    path: &[String],
+) -> Result<Func> {
+    let Made::Component(instance) = store.as_context().data().instance(instance)? else {
+        return Err(Error::msg(format!("instance {instance} is one of a module")));
+    };
+    let mut at = None;
+    for name in path {
+        at = instance.get_export_index(&mut *store, at.as_ref(), name);
+        if at.is_none() {
+            return Err(Error::msg(format!("no export {path:?}")));
+        }
+    }
+    let found = at.and_then(|at| instance.get_func(&mut *store, at));
+    found.ok_or_else(|| Error::msg(format!("{path:?} is not a function")))
+}
+
+/// Drops a resource of the guest that the host has a handle of.
+pub(crate) fn drop_resource<E: Embedder>(
+    store: &mut Store<State<E>>,
+    number: u32,
+) -> Result<Outcome> {
+    let resource = store.data_mut().components.take(number)?;
+    resource.resource_drop(&mut *store)?;
+    Ok(Outcome::Returned(Vec::new()))
+}
