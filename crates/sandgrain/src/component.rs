@@ -8,8 +8,8 @@ pub use records::is_name;
 #[doc(hidden)]
 pub use sandgrain_abi::DecodeError;
 
-pub use functions::{Abort, AsyncComponentFunction, ComponentFunction, ComponentResult};
-pub(crate) use functions::{Body, ComponentFunctions, Definition, ResourceType};
+pub use functions::{Abort, AsyncComponentFunction, CanAbort, ComponentFunction};
+pub(crate) use functions::{Body, ComponentFunctions, ResourceType};
 pub use sandgrain_abi::component::{
     Case, ComponentInfo, Field, Function, FunctionType, Lift, Lower, Mismatch, Reader, Resource,
     ResourceHandle, ResourceOrigin, Type, TypeDef, Types, Val, Writer,

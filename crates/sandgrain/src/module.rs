@@ -1,7 +1,10 @@
-//! Modules: WebAssembly, validated and compiled.
+//! Modules and components: WebAssembly, validated and compiled.
 
 use crate::engine::{Engine, Platform};
 use crate::error::{Error, Result};
+use crate::reference::Code as ProcessCode;
+use sandgrain_abi::Info;
+use sandgrain_abi::component::ComponentInfo;
 use sandgrain_abi::types::{ExternType, ModuleInfo};
 use sandgrain_compile::{Artifact, CacheOutcome, Kind, identify};
 use std::collections::HashMap;
@@ -10,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A module that is ready to run. Cheap to clone; any number of sandboxes can be made of it.
+/// A module, or a component, that is ready to run. Cheap to clone; any number of sandboxes can be made of it.
 #[derive(Clone)]
 pub struct Module {
     engine: Engine,
@@ -28,22 +31,38 @@ enum Code {
     /// For the VM.
     Artifact(Artifact),
     /// For this process.
-    Process(wasmtime::Module),
+    Process(ProcessCode),
 }
 
-/// What a module imports and exports: all that calling an instance of it takes.
+/// What a module or component imports and exports: all that calling an instance of it takes.
 #[derive(Debug)]
 pub(crate) struct Interface {
+    kind: Info,
+    /// What it is as a module. A component has nothing but its memories here.
     info: ModuleInfo,
     /// Where each export is in the list of them.
     exports: HashMap<String, usize>,
 }
 
 impl Interface {
-    pub(crate) fn new(info: ModuleInfo) -> Self {
+    pub(crate) fn new(kind: Info) -> Self {
+        let info = match &kind {
+            Info::Module(info) => info.clone(),
+            Info::Component(info) => {
+                ModuleInfo { memories: info.memories.clone(), ..ModuleInfo::default() }
+            }
+        };
         let names = info.exports.iter().enumerate();
         let exports = names.map(|(at, export)| (export.name.clone(), at)).collect();
-        Self { info, exports }
+        Self { kind, info, exports }
+    }
+
+    pub(crate) fn kind(&self) -> &Info {
+        &self.kind
+    }
+
+    pub(crate) fn component(&self) -> Option<&ComponentInfo> {
+        self.kind.component()
     }
 
     pub(crate) fn info(&self) -> &ModuleInfo {
@@ -58,29 +77,32 @@ impl Interface {
 }
 
 impl Module {
-    /// Compiles a module in the binary or the text format, or takes it from the engine's cache.
+    /// Compiles a module or a component in the binary or the text format, or takes it from the engine's cache.
     ///
     /// # Errors
-    /// [`Error::Module`] if it is not a valid module.
+    /// [`Error::Module`] if it is neither, or not a valid one.
     pub fn new(engine: &Engine, wasm_or_wat: &[u8]) -> Result<Self> {
         let span = tracing::debug_span!("compile", bytes = wasm_or_wat.len());
         let _entered = span.enter();
         let started = Instant::now();
         let compiler = &engine.inner.compiler;
         let wasm = compiler.to_wasm(wasm_or_wat)?;
-        if identify(&wasm) == Kind::Component {
-            return Err(sandgrain_compile::Error::IsComponent.into());
-        }
         let (code, info, cached) = match &engine.inner.platform {
             Platform::Process { engine } => {
                 let info = compiler.check(&wasm)?;
-                let info = info.module().ok_or(sandgrain_compile::Error::IsComponent)?.clone();
-                let module = wasmtime::Module::new(engine, &wasm).map_err(|error| {
+                let code = match info {
+                    Info::Module(_) => {
+                        wasmtime::Module::new(engine, &wasm).map(ProcessCode::Module)
+                    }
+                    Info::Component(_) => wasmtime::component::Component::new(engine, &wasm)
+                        .map(ProcessCode::Component),
+                };
+                let code = code.map_err(|error| {
                     Error::Module(sandgrain_compile::Error::Compile {
                         message: format!("{error:#}"),
                     })
                 })?;
-                (Code::Process(module), info, false)
+                (Code::Process(code), info, false)
             }
             Platform::Vm(_) => {
                 let (artifact, cached) = match &engine.inner.cache {
@@ -90,7 +112,7 @@ impl Module {
                     }
                     None => (compiler.compile(&wasm)?, false),
                 };
-                let info = artifact.module_info()?.clone();
+                let info = artifact.info().clone();
                 (Code::Artifact(artifact), info, cached)
             }
         };
@@ -112,7 +134,7 @@ impl Module {
             ));
         }
         let artifact = engine.inner.compiler.load(artifact)?;
-        let info = artifact.module_info()?.clone();
+        let info = artifact.info().clone();
         Ok(Self::with_code(engine, Code::Artifact(artifact), info, None, false))
     }
 
@@ -133,7 +155,7 @@ impl Module {
     fn with_code(
         engine: &Engine,
         code: Code,
-        info: ModuleInfo,
+        info: Info,
         compile_time: Option<Duration>,
         cached: bool,
     ) -> Self {
@@ -142,10 +164,17 @@ impl Module {
         Self { engine: engine.clone(), inner }
     }
 
-    /// What it imports, exports and defines.
+    /// What it imports, exports and defines, as a module. Of a component only the memories are listed: for the rest
+    /// see [`component_info`](Self::component_info).
     #[must_use]
     pub fn info(&self) -> &ModuleInfo {
         self.inner.interface.info()
+    }
+
+    /// What it imports, exports and defines, if it is a component.
+    #[must_use]
+    pub fn component_info(&self) -> Option<&ComponentInfo> {
+        self.inner.interface.component()
     }
 
     pub(crate) fn interface(&self) -> &Arc<Interface> {
@@ -184,9 +213,9 @@ impl Module {
         self.inner.interface.export(name)
     }
 
-    pub(crate) fn process_module(&self) -> Option<&wasmtime::Module> {
+    pub(crate) fn process_code(&self) -> Option<&ProcessCode> {
         match &self.inner.code {
-            Code::Process(module) => Some(module),
+            Code::Process(code) => Some(code),
             Code::Artifact(_) => None,
         }
     }

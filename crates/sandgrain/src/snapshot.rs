@@ -94,7 +94,8 @@ impl State {
             let types = Arc::new(info.types.clone());
             for Function { path, ty } in &info.imports {
                 if let Some(Err(problem)) = functions.find(path, ty, &types) {
-                    let import = Some((path[..path.len() - 1].join("#"), path[path.len() - 1].clone()));
+                    let import =
+                        Some((path[..path.len() - 1].join("#"), path[path.len() - 1].clone()));
                     errors.push(ImportError { import, problem });
                 }
             }
@@ -123,7 +124,9 @@ const MAX_FUNCTIONS: u32 = 1 << 16;
 impl State {
     /// Appends all of it but its engine and the content of its memory.
     pub(crate) fn encode(&self, out: &mut Encoder<'_>) {
-        let Self { guest, limits, instances, names, main, imports, component_imports, wasi, .. } = self;
+        let Self {
+            guest, limits, instances, names, main, imports, component_imports, wasi, ..
+        } = self;
         limits.encode(out);
         out.len(instances.len());
         for instance in instances {
@@ -139,7 +142,8 @@ impl State {
             imports.iter().map(|(number, import)| (*number, import.clone())).collect();
         out.list(&imports);
         let imported = component_imports.iter();
-        let imported = imported.map(|(number, path)| Imported { number: *number, path: path.clone() });
+        let imported =
+            imported.map(|(number, path)| Imported { number: *number, path: path.clone() });
         out.list(&imported.collect::<Vec<_>>());
         wasi.encode(out);
         out.u8(u8::from(self.shares_randomness));

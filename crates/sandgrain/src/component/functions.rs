@@ -29,19 +29,11 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Abort {
     }
 }
 
-/// What a host function for components returns: a value of the interface's type, which may be its `result` with the
-/// interface's error, or `Result<value, Abort>` where it may also end the guest's call.
-pub trait ComponentResult {
-    /// Whether a function's result has this type.
-    fn is_of(ty: &FunctionType, types: &Types) -> bool;
-    /// Appends the value.
-    ///
-    /// # Errors
-    /// The host function's own, which ends the call.
-    fn lower(self, out: &mut Writer) -> Result<(), BoxError>;
-}
+/// Tells closures that can end the guest's call from those that cannot.
+#[derive(Debug)]
+pub struct CanAbort;
 
-/// A function without a result returns `()`.
+/// Whether a function's result has this type. One without a result returns `()`.
 fn is_result<R: Lower>(ty: &FunctionType, types: &Types) -> bool {
     match ty.result {
         Some(result) => R::is_of(result, types),
@@ -49,26 +41,11 @@ fn is_result<R: Lower>(ty: &FunctionType, types: &Types) -> bool {
     }
 }
 
-impl<R: Lower> ComponentResult for R {
-    fn is_of(ty: &FunctionType, types: &Types) -> bool {
-        is_result::<R>(ty, types)
-    }
-
-    fn lower(self, out: &mut Writer) -> Result<(), BoxError> {
-        Lower::lower(&self, out);
-        Ok(())
-    }
-}
-
-impl<R: Lower> ComponentResult for Result<R, Abort> {
-    fn is_of(ty: &FunctionType, types: &Types) -> bool {
-        is_result::<R>(ty, types)
-    }
-
-    fn lower(self, out: &mut Writer) -> Result<(), BoxError> {
-        Lower::lower(&self.map_err(|Abort(error)| error)?, out);
-        Ok(())
-    }
+/// A result as it travels.
+fn written<R: Lower>(result: &R) -> Result<Writer, BoxError> {
+    let mut out = Writer::new();
+    result.lower(&mut out);
+    Ok(out)
 }
 
 /// Reads arguments and writes the result.
@@ -82,7 +59,8 @@ type AsyncCall = Box<dyn FnMut(&mut Reader<'_>) -> PendingWriter + Send>;
 /// Checks a component's type of a function against Rust's.
 type Check = fn(&FunctionType, &Types) -> bool;
 
-/// A closure that can be a host function for components: `FnMut(A, B, ...) -> R` of types that a component passes.
+/// A closure that can be a host function for components: `FnMut(A, B, ...) -> R` of types that a component passes, or
+/// `-> Result<R, Abort>` where it may also end the guest's call.
 pub trait ComponentFunction<Marker>: Send + 'static {
     /// What a component's function must be to be satisfied by it.
     fn check() -> (Check, &'static str);
@@ -99,39 +77,41 @@ pub trait AsyncComponentFunction<Marker>: Send + 'static {
     fn into_call(self) -> AsyncCall;
 }
 
-macro_rules! closures {
-    ($(($($name:ident)*))*) => {$(
-        #[allow(non_snake_case, reason = "the type's name serves for its value")]
-        impl<Closure, R, $($name),*> ComponentFunction<(($($name,)*), R)> for Closure
+/// One way in which a closure can be a host function: by what it returns, `$returned` of `R`, and how its value of
+/// that comes of it.
+macro_rules! closure {
+    ($marker:ty, $returned:ty, $value:ident => $written:expr; $($name:ident)*) => {
+        #[allow(non_snake_case, unused_variables, reason = "a type's name serves for its value")]
+        impl<Closure, R, $($name),*> ComponentFunction<($marker, ($($name,)*), R)> for Closure
         where
-            Closure: FnMut($($name),*) -> R + Send + 'static,
-            R: ComponentResult,
+            Closure: FnMut($($name),*) -> $returned + Send + 'static,
+            R: Lower,
             $($name: for<'a> Lift<'a>,)*
         {
             fn check() -> (Check, &'static str) {
-                (is_of::<R, ($($name,)*)>, type_name::<fn($($name),*) -> R>())
+                (is_of::<R, ($($name,)*)>, type_name::<fn($($name),*) -> $returned>())
             }
 
             fn into_call(mut self) -> Call {
                 Box::new(move |args| {
                     $(let $name = $name::lift(args)?;)*
-                    let mut out = Writer::new();
-                    self($($name),*).lower(&mut out)?;
-                    Ok(out)
+                    let $value = self($($name),*);
+                    $written
                 })
             }
         }
 
-        #[allow(non_snake_case, reason = "the type's name serves for its value")]
-        impl<Closure, Later, R, $($name),*> AsyncComponentFunction<(($($name,)*), Later)> for Closure
+        #[allow(non_snake_case, unused_variables, reason = "a type's name serves for its value")]
+        impl<Closure, Later, R, $($name),*> AsyncComponentFunction<($marker, ($($name,)*), Later, R)>
+            for Closure
         where
             Closure: FnMut($($name),*) -> Later + Send + 'static,
-            Later: Future<Output = R> + Send + 'static,
-            R: ComponentResult,
+            Later: Future<Output = $returned> + Send + 'static,
+            R: Lower,
             $($name: for<'a> Lift<'a>,)*
         {
             fn check() -> (Check, &'static str) {
-                (is_of::<R, ($($name,)*)>, type_name::<fn($($name),*) -> R>())
+                (is_of::<R, ($($name,)*)>, type_name::<fn($($name),*) -> $returned>())
             }
 
             fn into_call(mut self) -> AsyncCall {
@@ -142,15 +122,22 @@ macro_rules! closures {
                     };
                     match begin() {
                         Ok(future) => Box::pin(async move {
-                            let mut out = Writer::new();
-                            future.await.lower(&mut out)?;
-                            Ok(out)
+                            let $value = future.await;
+                            $written
                         }),
                         Err(error) => Box::pin(ready(Err(error))),
                     }
                 })
             }
         }
+    };
+}
+
+macro_rules! closures {
+    ($(($($name:ident)*))*) => {$(
+        closure!((), R, value => written(&value); $($name)*);
+        closure!(CanAbort, Result<R, Abort>, value => written(&value.map_err(|Abort(error)| error)?);
+            $($name)*);
 
         impl<$($name: for<'a> Lift<'a>,)*> Params for ($($name,)*) {
             fn is_of(ty: &FunctionType, types: &Types) -> bool {
@@ -173,8 +160,8 @@ trait Params {
     fn is_of(ty: &FunctionType, types: &Types) -> bool;
 }
 
-fn is_of<R: ComponentResult, P: Params>(ty: &FunctionType, types: &Types) -> bool {
-    P::is_of(ty, types) && R::is_of(ty, types)
+fn is_of<R: Lower, P: Params>(ty: &FunctionType, types: &Types) -> bool {
+    P::is_of(ty, types) && is_result::<R>(ty, types)
 }
 
 closures! {

@@ -1,7 +1,9 @@
 //! Calls of a component's functions.
 
 use super::{Instance, Sandbox};
-use crate::component::{ComponentInfo, Function, FunctionType, Lift, Lower, Reader, Types, Val, Writer};
+use crate::component::{
+    ComponentInfo, Function, FunctionType, Lift, Lower, Reader, Types, Val, Writer,
+};
 use crate::error::{Error, Result, described};
 use crate::machine::Step;
 use sandgrain_abi::component::{Attachment, Payload, ResourceHandle};
@@ -206,7 +208,10 @@ impl Sandbox {
 
     fn prepared(&self, instance: Instance, path: Vec<String>, out: Writer) -> Prepared {
         let (args, attachments) = out.finish();
-        Prepared { command: Command::CallComponent { instance: instance.0, path, args }, attachments }
+        Prepared {
+            command: Command::CallComponent { instance: instance.0, path, args },
+            attachments,
+        }
     }
 
     fn execute_attached(&mut self, prepared: Prepared) -> Result<Outcome> {

@@ -76,7 +76,11 @@ fn call(script: impl FnOnce(&mut Player) + Send + 'static) -> Result<Outcome> {
 }
 
 fn done() -> Told {
-    Told::Left { stats: Default::default(), outcome: Some(Outcome::Returned(Vec::new())), attachments: vec![] }
+    Told::Left {
+        stats: Default::default(),
+        outcome: Some(Outcome::Returned(Vec::new())),
+        attachments: vec![],
+    }
 }
 
 fn fill(address: i32, len: i32, size: Option<u64>, parts: Vec<Part>) -> Told {

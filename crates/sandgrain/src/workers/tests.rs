@@ -65,7 +65,11 @@ fn messages_are_read_as_they_were_written() {
         Told::Pages(pages),
         Told::Number(5),
         Told::Bytes(vec![1]),
-        Told::Left { stats: Default::default(), outcome: Some(Outcome::Returned(vec![])), attachments: vec![] },
+        Told::Left {
+            stats: Default::default(),
+            outcome: Some(Outcome::Returned(vec![])),
+            attachments: vec![],
+        },
         Told::Call(call),
     ] {
         round_trip(&told);
