@@ -13,6 +13,7 @@ extern crate alloc;
 pub mod codec;
 mod command;
 pub mod component;
+mod info;
 pub mod layout;
 pub mod message;
 pub mod text;
@@ -20,6 +21,7 @@ pub mod types;
 pub mod value;
 
 pub use codec::{DecodeError, Decoder, Encode, Encoder};
+pub use info::Info;
 pub use message::{Command, Fault, Frame, HostReply, ImportSource, Request, Trap};
 pub use types::{ExternType, FuncType, GlobalType, HeapType, MemoryType, TableType, ValType};
 pub use value::Value;

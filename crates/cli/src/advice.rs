@@ -66,7 +66,7 @@ fn module(error: &CompileError) -> (String, String) {
         CompileError::Invalid { .. } => {
             "building the module again, without proposals that the message names"
         }
-        CompileError::UnsupportedVersion { .. } => "building it for version 1",
+        CompileError::UnsupportedVersion { .. } => "building it for that version",
         CompileError::IsComponent => {
             return (
                 "this is a component where a module is expected; components cannot be run yet"

@@ -1,4 +1,4 @@
-//! From a module's bytes to an artifact.
+//! From WebAssembly to an artifact.
 
 use crate::artifact::Artifact;
 use crate::cache::{Cache, CacheOutcome};
@@ -6,8 +6,8 @@ use crate::config::{self, ENGINE_VERSION};
 use crate::error::Error;
 use crate::format::{self, FORMAT_VERSION, Header};
 use crate::identify::{self, Kind, identify};
-use crate::{info, isa};
-use sandgrain_abi::types::ModuleInfo;
+use crate::{component, info, isa};
+use sandgrain_abi::Info;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -25,7 +25,7 @@ pub struct Settings {
     pub cpu_features: Vec<String>,
 }
 
-/// Compiles modules for the guest's engine. Cheap to clone, and can be shared between threads.
+/// Compiles modules and components for the guest's engine. Cheap to clone, and can be shared between threads.
 #[derive(Clone)]
 pub struct Compiler {
     inner: Arc<Inner>,
@@ -72,28 +72,29 @@ impl Compiler {
         &self.inner.engine
     }
 
-    /// Validates a module in binary or text format and describes it, without compiling it.
+    /// Validates a module or component in binary or text format and describes it, without compiling it.
     ///
     /// # Errors
     /// As [`compile`](Self::compile), except that what only the compiler rejects passes.
-    pub fn check(&self, wasm_or_wat: &[u8]) -> Result<ModuleInfo, Error> {
-        info::validate(&to_wasm(wasm_or_wat)?)
+    pub fn check(&self, wasm_or_wat: &[u8]) -> Result<Info, Error> {
+        validate(&to_wasm(wasm_or_wat)?)
     }
 
-    /// The binary format of a module in either format, not yet validated.
+    /// The binary format of a module or component in either format, not yet validated. Which of the two it is
+    /// [`identify`](crate::identify) tells.
     ///
     /// # Errors
-    /// As [`compile`](Self::compile), for bytes that cannot be a module.
+    /// As [`compile`](Self::compile), for bytes that cannot be either.
     pub fn to_wasm<'a>(&self, wasm_or_wat: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
         to_wasm(wasm_or_wat)
     }
 
-    /// Validates and compiles a module in binary or text format.
+    /// Validates and compiles a module or component in binary or text format.
     ///
     /// # Errors
-    /// [`Error::Wat`], [`Error::NotWasm`], [`Error::Invalid`], [`Error::UnsupportedVersion`],
-    /// [`Error::IsComponent`] or [`Error::IsArtifact`] if the bytes are not a valid module,
-    /// [`Error::Compile`] if the compiler rejects it.
+    /// [`Error::Wat`], [`Error::NotWasm`], [`Error::Invalid`], [`Error::UnsupportedVersion`] or
+    /// [`Error::IsArtifact`] if the bytes are no valid module or component, [`Error::Unsupported`] for a
+    /// component that asks for what there is not, [`Error::Compile`] if the compiler rejects it.
     pub fn compile(&self, wasm_or_wat: &[u8]) -> Result<Artifact, Error> {
         let wasm = to_wasm(wasm_or_wat)?;
         self.compile_wasm(&wasm, *blake3::hash(&wasm).as_bytes())
@@ -114,7 +115,7 @@ impl Compiler {
         let digest = *blake3::hash(&wasm).as_bytes();
         let key = self.cache_key(&digest);
         let accept = |bytes| {
-            // More than `load` asks for: the key promises this module for exactly this CPU.
+            // More than `load` asks for: the key promises this input for exactly this CPU.
             let artifact = self.load(bytes)?;
             let same =
                 artifact.digest() == digest && artifact.cpu_features() == self.cpu_features();
@@ -137,10 +138,15 @@ impl Compiler {
 
     fn compile_wasm(&self, wasm: &[u8], wasm_digest: [u8; 32]) -> Result<Artifact, Error> {
         let start = Instant::now();
-        let info = info::validate(wasm)?;
+        let info = validate(wasm)?;
         let validated = start.elapsed();
-        let code = self.inner.engine.precompile_module(wasm).map_err(|error| {
-            // The module is valid, so what is left are limits of the compiler. The chain of causes
+        let engine = &self.inner.engine;
+        let compiled = match &info {
+            Info::Module(_) => engine.precompile_module(wasm),
+            Info::Component(_) => engine.precompile_component(wasm),
+        };
+        let code = compiled.map_err(|error| {
+            // The input is valid, so what is left are limits of the compiler. The chain of causes
             // goes into one line.
             let causes: Vec<String> = error.chain().map(|cause| cause.to_string()).collect();
             let message = causes.join(": ").lines().map(str::trim).collect::<Vec<_>>().join("; ");
@@ -161,7 +167,7 @@ impl Compiler {
         Ok(Artifact::new(bytes, parsed, Some(taken)))
     }
 
-    /// The name of a module's artifact in a cache: whatever changes the artifact changes it.
+    /// The name of an artifact in a cache: whatever changes the artifact changes it.
     fn cache_key(&self, wasm_digest: &[u8; 32]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_derive_key("sandgrain-compile cache key v1");
         hasher.update(wasm_digest);
@@ -185,7 +191,7 @@ fn new_engine(cpu_features: &[String]) -> Result<Engine, Error> {
 
 /// What identifies the engine's settings apart from the CPU features: everything that the engine
 /// itself takes into account, for an engine without any features; and the version of the abi, in
-/// which artifacts describe their modules.
+/// which artifacts describe what they were compiled from.
 fn settings_fingerprint() -> Result<[u8; 32], Error> {
     static FINGERPRINT: OnceLock<[u8; 32]> = OnceLock::new();
     if let Some(fingerprint) = FINGERPRINT.get() {
@@ -208,7 +214,15 @@ fn settings_fingerprint() -> Result<[u8; 32], Error> {
     Ok(*FINGERPRINT.get_or_init(|| *hasher.0.finalize().as_bytes()))
 }
 
-/// The binary format of a module in either format, so far unvalidated.
+/// Validates and describes a module or component in binary format.
+fn validate(wasm: &[u8]) -> Result<Info, Error> {
+    match identify(wasm) {
+        Kind::Component => component::validate(wasm).map(Info::Component),
+        _ => info::validate(wasm).map(Info::Module),
+    }
+}
+
+/// The binary format of a module or component in either format, so far unvalidated.
 fn to_wasm(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     let wasm = match identify(bytes) {
         Kind::Artifact => return Err(Error::IsArtifact),
@@ -217,8 +231,10 @@ fn to_wasm(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
         Kind::Module | Kind::Component => Cow::Borrowed(bytes),
     };
     match identify::header(&wasm) {
-        Some((_, 1)) => Err(Error::IsComponent),
         Some((version, 0)) if version != 1 => Err(Error::UnsupportedVersion { version }),
+        Some((version, 1)) if version != identify::COMPONENT_VERSION => {
+            Err(Error::UnsupportedVersion { version })
+        }
         // A header that is cut off or of an unknown layer: the validator says where it is wrong.
         _ => Ok(wasm),
     }

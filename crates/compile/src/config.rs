@@ -26,7 +26,8 @@ pub const MEMORY_GUARD: u64 = 32 << 20;
 /// built with wasmtime's `gc` and `gc-drc`.
 pub const GC: bool = true;
 
-/// The proposals that modules can use: those of WebAssembly 3.0 that need nothing but one thread.
+/// The proposals that modules and components can use: those of WebAssembly 3.0 that need nothing but one
+/// thread, and of the component model what needs no async functions.
 ///
 /// Named one by one rather than left to the engine's defaults, because those depend on which of
 /// wasmtime's Cargo features anything in the same build enables.
@@ -37,6 +38,7 @@ pub fn wasm_features() -> WasmFeatures {
     features.remove(WasmFeatures::THREADS);
     features.set(WasmFeatures::GC_TYPES, GC);
     features.set(WasmFeatures::EXCEPTIONS, GC);
+    features.insert(WasmFeatures::COMPONENT_MODEL);
     features
 }
 
@@ -95,7 +97,8 @@ pub fn engine_config(cpu_features: &[String]) -> Config {
     // cost time.
     config.consume_fuel(false);
     config.epoch_interruption(false);
-    // The component model's, and part of what artifacts are checked for.
+    // The component model's async functions, which the guest's engine is not built with. Artifacts are
+    // checked for it.
     config.concurrency_support(false);
     config.shared_memory(false);
     config

@@ -8,7 +8,16 @@ pub(crate) const PAGE: usize = 4096;
 /// What the engine writes into `e_ident[EI_OSABI]`.
 const OS_ABI: u8 = 200;
 /// The flag in `e_flags` of a compiled module.
-const FLAG_MODULE: u32 = 1;
+const FLAG_MODULE: u64 = 1;
+/// The flag in `e_flags` of a compiled component.
+const FLAG_COMPONENT: u64 = 2;
+
+/// What an ELF file of the engine holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Module,
+    Component,
+}
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
     let field = bytes.get(at..at.checked_add(N)?)?;
@@ -24,16 +33,21 @@ fn section(elf: &[u8], header: usize) -> Option<Range<usize>> {
     (end <= elf.len()).then_some(start..end)
 }
 
-/// Where the executable code lies in a compiled module: whole pages, empty if it has no code.
+/// Where the executable code lies in a compiled module or component: whole pages, empty if it has no code.
 ///
 /// # Errors
-/// What does not fit, if this is no compiled module or its code shares a page with other data.
-pub(crate) fn text(elf: &[u8]) -> Result<Range<usize>, &'static str> {
+/// What does not fit, if this is not compiled from `content` or its code shares a page with other data.
+pub(crate) fn text(elf: &[u8], content: Content) -> Result<Range<usize>, &'static str> {
     if elf.get(..6) != Some(b"\x7fELF\x02\x01") || elf.get(7) != Some(&OS_ABI) {
         return Err("its code is not a 64-bit ELF file of the engine");
     }
-    if number::<4>(elf, 0x30).is_none_or(|flags| flags & u64::from(FLAG_MODULE) == 0) {
-        return Err("its code is not a compiled module");
+    let (wanted, other) = match content {
+        Content::Module => (FLAG_MODULE, "its code is not a compiled module"),
+        Content::Component => (FLAG_COMPONENT, "its code is not a compiled component"),
+    };
+    let flags = number::<4>(elf, 0x30).unwrap_or(0);
+    if flags & (FLAG_MODULE | FLAG_COMPONENT) != wanted {
+        return Err(other);
     }
     let text = find_text(elf).ok_or("the section table of its code is malformed")?;
     let text = text.unwrap_or(0..0);

@@ -17,39 +17,55 @@ pub enum Error {
         /// What the parser did not like.
         message: String,
     },
-    /// The bytes are nothing that this crate knows: pass a module instead.
+    /// The bytes are nothing that this crate knows: pass a module or component instead.
     #[error(
-        "not WebAssembly: found {found}; expected a module in binary (.wasm) or text (.wat) format"
+        "not WebAssembly: found {found}; expected a module or component in binary (.wasm) or text (.wat) \
+         format"
     )]
     NotWasm {
         /// What the bytes look like.
         found: String,
     },
-    /// A module that is damaged, wrong, or uses a proposal that is switched off: build it anew.
-    #[error("invalid module at byte {offset}: {message}")]
+    /// A module or component that is damaged, wrong, or uses a proposal that is switched off: build it anew.
+    #[error("invalid WebAssembly at byte {offset}: {message}")]
     Invalid {
         /// Offset in the binary format (of text: in what it translates to), in bytes.
         offset: usize,
         /// What is wrong there; names the proposal if one is missing.
         message: String,
     },
-    /// A version of the binary format that no engine runs: build for version 1.
-    #[error("module in version {version} of WebAssembly's binary format; only version 1 is known")]
+    /// A version of the binary format that no engine runs: build for the version that there is.
+    #[error(
+        "version {version} of WebAssembly's binary format; known are only version 1 for modules and 13 for \
+         components"
+    )]
     UnsupportedVersion {
         /// The version that the header names.
         version: u16,
     },
-    /// A component: extract or build the core module.
+    /// A component where a module is expected: use what runs components, or build a core module.
     #[error(
-        "this is a component where a module is expected, and components cannot be run yet; try: a \
-         core module instead (for Rust: target wasm32-wasip1)"
+        "this is a component where a module is expected; try: running it as a component, or a core module \
+         instead (for Rust: target wasm32-wasip1)"
     )]
     IsComponent,
+    /// A module where a component is expected: use what runs modules, or build a component.
+    #[error(
+        "this is a core module where a component is expected; try: running it as a module, or a component \
+         instead (for Rust: target wasm32-wasip2)"
+    )]
+    IsModule,
+    /// A component that is valid and asks for what there is not: build it without.
+    #[error("this component cannot be run here: {message}")]
+    Unsupported {
+        /// What it asks for, and where.
+        message: String,
+    },
     /// An artifact where source is expected: load it instead.
     #[error("this is already a compiled artifact; try: loading it instead of compiling it")]
     IsArtifact,
-    /// The module is valid but does not compile: it goes beyond a limit of the compiler.
-    #[error("cannot compile the module: {message}")]
+    /// The module or component is valid but does not compile: it goes beyond a limit of the compiler.
+    #[error("cannot compile it: {message}")]
     Compile {
         /// What the compiler reported.
         message: String,
@@ -61,7 +77,7 @@ pub enum Error {
         message: String,
     },
     /// An artifact that this compiler did not make or that has changed since: compile anew.
-    #[error("artifact refused: {reason}; try: compiling the module again")]
+    #[error("artifact refused: {reason}; try: compiling the WebAssembly again")]
     Refused {
         /// Which check it failed.
         reason: Refusal,
@@ -101,7 +117,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Why an artifact is not loaded. In each case the remedy is to compile the module anew.
+/// Why an artifact is not loaded. In each case the remedy is to compile anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {

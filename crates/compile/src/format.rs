@@ -1,16 +1,15 @@
 //! The artifact's file format, described in the crate's documentation.
 
 use crate::config::ENGINE_VERSION;
-use crate::elf::{self, PAGE};
+use crate::elf::{self, Content, PAGE};
 use crate::error::Refusal;
 use crate::identify::MAGIC;
 use sandgrain_abi::text::printable;
-use sandgrain_abi::types::ModuleInfo;
-use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
+use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder, Info};
 use std::ops::Range;
 
 /// The version of the format. What its magic and version fields mean never changes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Magic, format version, length of the header, length of the whole.
 const PREFIX: usize = 24;
@@ -25,10 +24,10 @@ pub(crate) struct Header {
     pub(crate) settings: [u8; 32],
     /// The CPU features that the code may use.
     pub(crate) cpu_features: Vec<String>,
-    /// The digest of the module in binary format.
+    /// The digest of the module or component in binary format.
     pub(crate) wasm_digest: [u8; 32],
-    /// What the module imports and exports.
-    pub(crate) info: ModuleInfo,
+    /// Which of the two it is, and what it imports and exports.
+    pub(crate) info: Info,
     /// Bytes of code.
     pub(crate) code_len: u64,
 }
@@ -54,9 +53,17 @@ impl Encode for Header {
             settings: digest_field(from)?,
             cpu_features: from.list()?,
             wasm_digest: digest_field(from)?,
-            info: ModuleInfo::decode(from)?,
+            info: Info::decode(from)?,
             code_len: from.u64()?,
         })
+    }
+}
+
+/// What the code must be compiled from.
+fn content_of(info: &Info) -> Content {
+    match info {
+        Info::Module(_) => Content::Module,
+        Info::Component(_) => Content::Component,
     }
 }
 
@@ -71,7 +78,7 @@ pub(crate) struct Parsed {
 
 /// Puts an artifact's bytes together; `header.code_len` is taken from `code`.
 pub(crate) fn write(mut header: Header, code: &[u8]) -> Result<(Vec<u8>, Parsed), String> {
-    let text = elf::text(code)?;
+    let text = elf::text(code, content_of(&header.info))?;
     header.code_len = code.len() as u64;
     let mut head = Vec::new();
     header.encode_to(&mut head);
@@ -156,6 +163,6 @@ pub(crate) fn read(
     if elf.len() as u64 != header.code_len {
         return Err(malformed("its code has another length than its header says"));
     }
-    let text = elf::text(elf).map_err(malformed)?;
+    let text = elf::text(elf, content_of(&header.info)).map_err(malformed)?;
     Ok(Parsed { header, code, text })
 }

@@ -5,13 +5,16 @@ pub(crate) const MAGIC: [u8; 8] = *b"SGM\0\r\n\x1a\n";
 
 const WASM_MAGIC: &[u8] = b"\0asm";
 
+/// The version of components' binary format. It stays before 1 until the format is final.
+pub(crate) const COMPONENT_VERSION: u16 = 13;
+
 /// What bytes look like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
     /// A WebAssembly module in binary format, of whatever version.
     Module,
-    /// A WebAssembly component in binary format.
+    /// A WebAssembly component in binary format, of whatever version.
     Component,
     /// One of this crate's artifacts.
     Artifact,

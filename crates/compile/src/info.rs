@@ -1,11 +1,11 @@
-//! Validation, and what the host learns of a module by it.
+//! Validation of modules, and what the host learns of one by it.
 
 use crate::config;
 use crate::error::Error;
 use sandgrain_abi::text;
 use sandgrain_abi::types::{Export, Import, ModuleInfo};
 use sandgrain_abi::{ExternType, FuncType, GlobalType, HeapType, MemoryType, TableType, ValType};
-use wasmparser::types::{EntityType, TypesRef};
+use wasmparser::types::{EntityType, Types, TypesRef};
 use wasmparser::{
     AbstractHeapType, CompositeInnerType, FuncValidatorAllocations, KnownCustom, Name, Parser,
     Payload, RefType, UnpackedIndex, ValidPayload, Validator,
@@ -23,30 +23,19 @@ pub(crate) fn validate(wasm: &[u8]) -> Result<ModuleInfo, Error> {
     let mut allocations = FuncValidatorAllocations::default();
     for payload in parser.parse_all(wasm) {
         let payload = payload.map_err(invalid)?;
-        match validator.payload(&payload).map_err(invalid)? {
-            ValidPayload::Func(function, body) => {
-                let mut validator = function.into_validator(allocations);
-                validator.validate(&body).map_err(invalid)?;
-                allocations = validator.into_allocations();
-            }
-            ValidPayload::End(types) => {
-                let types = types.as_ref();
-                info.imports = describe_imports(types, &imports);
-                info.exports = describe_exports(types, &exports);
-                info.memories = (imported_memories..types.memory_count())
-                    .map(|index| memory_type(types.memory_at(index)))
-                    .collect();
-            }
-            _ => {}
+        if let Some(types) = check(&mut validator, &payload, &mut allocations)? {
+            let types = types.as_ref();
+            info.imports = describe_imports(types, &imports);
+            info.exports = describe_exports(types, &exports);
+            info.memories = (imported_memories..types.memory_count())
+                .map(|index| memory_type(types.memory_at(index)))
+                .collect();
         }
         // The validator has accepted these sections, so reading them again finds no errors.
         match payload {
             Payload::ImportSection(section) => {
+                imported_memories = self::imported_memories(&section)?;
                 imports = section.into_imports().collect::<Result<_, _>>().map_err(invalid)?;
-                let memory = |import: &&wasmparser::Import<'_>| {
-                    matches!(import.ty, wasmparser::TypeRef::Memory(_))
-                };
-                imported_memories = imports.iter().filter(memory).count() as u32;
             }
             Payload::ExportSection(section) => {
                 exports = section.into_iter().collect::<Result<_, _>>().map_err(invalid)?;
@@ -63,6 +52,36 @@ pub(crate) fn validate(wasm: &[u8]) -> Result<ModuleInfo, Error> {
     Ok(info)
 }
 
+/// Validates what a payload holds. At the end of a module or component this gives its types.
+pub(crate) fn check(
+    validator: &mut Validator,
+    payload: &Payload<'_>,
+    allocations: &mut FuncValidatorAllocations,
+) -> Result<Option<Types>, Error> {
+    match validator.payload(payload).map_err(invalid)? {
+        ValidPayload::Func(function, body) => {
+            let mut validator = function.into_validator(std::mem::take(allocations));
+            validator.validate(&body).map_err(invalid)?;
+            *allocations = validator.into_allocations();
+            Ok(None)
+        }
+        ValidPayload::End(types) => Ok(Some(types)),
+        _ => Ok(None),
+    }
+}
+
+/// How many memories a module imports.
+pub(crate) fn imported_memories(
+    section: &wasmparser::ImportSectionReader<'_>,
+) -> Result<u32, Error> {
+    let mut count = 0;
+    for import in section.clone().into_imports() {
+        let import = import.map_err(invalid)?;
+        count += u32::from(matches!(import.ty, wasmparser::TypeRef::Memory(_)));
+    }
+    Ok(count)
+}
+
 /// The module's own name. The section is only a comment, so what is malformed is ignored.
 fn module_name(names: wasmparser::NameSectionReader<'_>) -> Option<String> {
     names.into_iter().map_while(Result::ok).find_map(|name| match name {
@@ -71,7 +90,7 @@ fn module_name(names: wasmparser::NameSectionReader<'_>) -> Option<String> {
     })
 }
 
-fn invalid(error: wasmparser::Error) -> Error {
+pub(crate) fn invalid(error: wasmparser::Error) -> Error {
     let message = match error.missing_wasm_feature() {
         Some(feature) => {
             let names: Vec<_> = feature
@@ -133,7 +152,7 @@ fn func_type(types: TypesRef<'_>, id: wasmparser::types::CoreTypeId) -> FuncType
     }
 }
 
-fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
+pub(crate) fn memory_type(ty: wasmparser::MemoryType) -> MemoryType {
     MemoryType {
         minimum: ty.initial,
         maximum: ty.maximum,

@@ -1,6 +1,8 @@
 //! Artifacts: round trips, and every reason to refuse one.
 
-use crate::support::{SMALL, compiler, compiler_for, names};
+use crate::support::{
+    SMALL, SMALL_COMPONENT, compiler, compiler_for, component_info, features_here, names,
+};
 use sandgrain_compile::{Artifact, ENGINE_VERSION, Error, FORMAT_VERSION, Refusal, engine_config};
 use wasmtime::{Engine, Instance, Module, Store};
 
@@ -37,12 +39,13 @@ fn round_trip_keeps_everything() {
     assert_eq!(read.digest(), written.digest());
     assert_eq!(read.cpu_features(), ["sse3", "ssse3", "sse41", "sse42"]);
     assert_eq!(read.compile_time(), None);
-    assert_eq!(read.info().name.as_deref(), Some("small"));
+    assert_eq!(read.module_info().expect("a module").name.as_deref(), Some("small"));
 }
 
 #[test]
 fn code_is_page_aligned_everywhere() {
-    for text in [SMALL, "(module)", "(module (memory 1) (data (i32.const 0) \"x\"))"] {
+    let data = "(module (memory 1) (data (i32.const 0) \"x\"))";
+    for text in [SMALL, "(module)", data, SMALL_COMPONENT, "(component)"] {
         let artifact = compiler().compile(text.as_bytes()).expect("compiles");
         let offset = artifact.code().as_ptr() as usize - artifact.as_bytes().as_ptr() as usize;
         assert_eq!(offset % 4096, 0);
@@ -50,7 +53,35 @@ fn code_is_page_aligned_everywhere() {
         assert_eq!((range.start % 4096, range.end % 4096), (0, 0), "{text}");
         assert!(range.end <= artifact.code().len());
         // A module without functions can have code too, which fills its memory.
-        assert_eq!(range.is_empty(), text == "(module)", "{text}: {range:?}");
+        let none = text == "(module)" || text == "(component)";
+        assert_eq!(range.is_empty(), none, "{text}: {range:?}");
+    }
+}
+
+#[test]
+fn a_module_is_no_component_and_a_component_no_module() {
+    let component = compiler().compile(SMALL_COMPONENT.as_bytes()).expect("compiles");
+    assert!(matches!(component.module_info(), Err(Error::IsComponent)));
+    assert!(component.component_info().is_ok());
+    assert!(small().module_info().is_ok());
+    assert!(matches!(small().component_info(), Err(Error::IsModule)));
+    assert_eq!(component_info(SMALL_COMPONENT).memories.len(), 1);
+}
+
+/// What the header says it is, the code is.
+#[test]
+fn a_component_s_code_under_a_module_s_header_is_refused() {
+    for text in [SMALL, SMALL_COMPONENT] {
+        let original = compiler().compile(text.as_bytes()).expect("compiles");
+        let mut bytes = original.to_bytes();
+        let code = bytes.len() - 32 - original.code().len();
+        // The flags of the ELF file: of a module, of a component, or of neither or both.
+        let flags = bytes[code + 0x30];
+        for other in [0, 1, 2, 3] {
+            bytes[code + 0x30] = flags & !3 | other;
+            seal(&mut bytes);
+            assert_eq!(compiler().load(bytes.clone()).is_ok(), other == flags & 3, "{other}");
+        }
     }
 }
 
@@ -230,11 +261,7 @@ fn sealed_nonsense_never_panics() {
 
 #[test]
 fn an_engine_with_the_same_settings_runs_the_code() {
-    let mut features = Vec::new();
-    if std::is_x86_feature_detected!("sse4.2") {
-        features = names(&["sse3", "ssse3", "sse41", "sse42"]);
-    }
-    let engine = Engine::new(&engine_config(&features)).expect("engine");
+    let engine = Engine::new(&engine_config(&features_here())).expect("engine");
     let artifact = small();
     // SAFETY: the compiler has just made this code.
     let loaded = unsafe { Module::deserialize(&engine, artifact.code()) }.expect("loads");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 fn outcome(cache: &Cache) -> CacheOutcome {
     let (artifact, outcome) = compiler().compile_cached(SMALL.as_bytes(), cache).expect("compiles");
-    assert!(artifact.info().export("add").is_some());
+    assert!(artifact.module_info().expect("a module").export("add").is_some());
     outcome
 }
 

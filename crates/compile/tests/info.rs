@@ -7,7 +7,7 @@ use sandgrain_abi::{ExternType, FuncType, GlobalType, HeapType, MemoryType, Tabl
 fn info(text: &str) -> ModuleInfo {
     let artifact = compiler().compile(text.as_bytes()).expect("compiles");
     assert_eq!(&compiler().check(text.as_bytes()).expect("valid"), artifact.info());
-    artifact.info().clone()
+    artifact.module_info().expect("a module").clone()
 }
 
 fn reference(nullable: bool, heap: HeapType) -> ValType {
@@ -165,5 +165,5 @@ fn a_malformed_name_section_is_only_a_comment() {
     // A custom section `name` with a module name that claims more bytes than there are.
     wasm.extend_from_slice(&[0, 8, 4, b'n', b'a', b'm', b'e', 0, 1, 200]);
     let artifact = compiler().compile(&wasm).expect("compiles");
-    assert_eq!(artifact.info().name, None);
+    assert_eq!(artifact.module_info().expect("a module").name, None);
 }

@@ -1,6 +1,6 @@
 //! What is accepted as a module, and what is said about everything else.
 
-use crate::support::{SMALL, compiler};
+use crate::support::{SMALL, SMALL_COMPONENT, compiler};
 use sandgrain_compile::{Error, Kind, identify};
 
 /// A valid module's binary format, with a type, function, memory, export, code and data section.
@@ -76,7 +76,8 @@ fn every_truncation_is_rejected_or_a_valid_module_of_its_own() {
             // A module may end after a section, but not with a declared body missing.
             Ok(artifact) => {
                 valid += 1;
-                let (export, code) = (artifact.info().export("add"), artifact.text());
+                let info = artifact.module_info().expect("a module");
+                let (export, code) = (info.export("add"), artifact.text());
                 assert!(export.is_none() || !code.is_empty(), "cut at {len}");
             }
             Err(Error::NotWasm { .. }) => assert!(len < 4, "cut at {len}"),
@@ -102,12 +103,30 @@ fn every_flipped_bit_is_survived() {
 }
 
 #[test]
-fn other_versions_and_components_are_named() {
+fn every_change_of_a_component_is_survived() {
+    let compiler = compiler();
+    let wasm = wat::parse_str(SMALL_COMPONENT).expect("text");
+    for len in 0..wasm.len() {
+        match compiler.check(&wasm[..len]) {
+            // A component may end after a section.
+            Ok(_) | Err(Error::NotWasm { .. }) => {}
+            Err(Error::Invalid { offset, .. }) => assert!(offset <= len, "cut at {len}: {offset}"),
+            Err(error) => panic!("cut at {len}: {error}"),
+        }
+    }
+    for bit in 0..wasm.len() * 8 {
+        let mut wasm = wasm.clone();
+        wasm[bit / 8] ^= 1 << (bit % 8);
+        let _ = compiler.check(&wasm);
+    }
+}
+
+#[test]
+fn other_versions_are_named() {
     let mut wasm = small_wasm();
     wasm[4] = 7;
     assert!(matches!(error(&wasm), Error::UnsupportedVersion { version: 7 }));
-    assert!(matches!(error(b"\0asm\x0d\0\x01\0"), Error::IsComponent));
-    assert!(matches!(error(b"(component)"), Error::IsComponent));
+    assert!(matches!(error(b"\0asm\x0c\0\x01\0"), Error::UnsupportedVersion { version: 12 }));
     assert!(matches!(error(b"\0asm\x01\0\x02\0"), Error::Invalid { .. }));
     let artifact = compiler().compile(SMALL.as_bytes()).expect("compiles");
     assert!(matches!(error(artifact.as_bytes()), Error::IsArtifact));

@@ -5,6 +5,9 @@
 mod artifact;
 mod cache;
 mod cache_trust;
+mod component_limits;
+mod component_memories;
+mod components;
 mod info;
 mod inputs;
 mod random_artifacts;

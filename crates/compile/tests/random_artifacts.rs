@@ -1,17 +1,15 @@
 //! Artifacts with random changes: they are refused, or they are what they were.
 
-use crate::support::{SMALL, compiler};
+use crate::support::{SMALL, SMALL_COMPONENT, compiler};
 use proptest::prelude::*;
 use sandgrain_compile::{Artifact, Compiler, Error};
 use std::sync::LazyLock;
 
 static COMPILER: LazyLock<Compiler> = LazyLock::new(compiler);
 
-/// Two different ones, so that parts can be exchanged.
+/// A module and a component, of which parts can be exchanged.
 static ARTIFACTS: LazyLock<[Artifact; 2]> = LazyLock::new(|| {
-    let other =
-        r#"(module (import "a" "b" (func (param i64))) (global (export "g") i32 (i32.const 1)))"#;
-    [SMALL, other].map(|text| COMPILER.compile(text.as_bytes()).expect("compiles"))
+    [SMALL, SMALL_COMPONENT].map(|text| COMPILER.compile(text.as_bytes()).expect("compiles"))
 });
 
 /// Bytes before the header, and those of the digest at the end.
@@ -31,7 +29,7 @@ enum Change {
 }
 
 impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
+    fn apply(&self, of: usize, bytes: &mut Vec<u8>) {
         let size = bytes.len();
         let within = |at: usize, len: usize| {
             let at = at % size;
@@ -57,7 +55,7 @@ impl Change {
                 bytes.copy_within(from.start..from.start + len, to % size);
             }
             Self::FromOther(at, len) => {
-                let other = ARTIFACTS[1].as_bytes();
+                let other = ARTIFACTS[1 - of].as_bytes();
                 let range = within(*at, *len);
                 let range = range.start.min(other.len())..range.end.min(other.len());
                 bytes[range.clone()].copy_from_slice(&other[range]);
@@ -67,8 +65,8 @@ impl Change {
 }
 
 /// Where code and the table of its sections begin, and how many sections there are.
-fn places() -> (usize, usize, usize) {
-    let artifact = &ARTIFACTS[0];
+fn places(of: usize) -> (usize, usize, usize) {
+    let artifact = &ARTIFACTS[of];
     let elf = artifact.code();
     let code = artifact.as_bytes().len() - DIGEST - elf.len();
     let table = u64::from_le_bytes(elf[0x28..0x30].try_into().expect("8 bytes"));
@@ -77,9 +75,9 @@ fn places() -> (usize, usize, usize) {
 }
 
 /// Where there is something to break: the fields, the header, the headers of the code and its sections.
-fn position() -> impl Strategy<Value = usize> {
-    let size = ARTIFACTS[0].as_bytes().len();
-    let (code, table, count) = places();
+fn position(of: usize) -> impl Strategy<Value = usize> {
+    let size = ARTIFACTS[of].as_bytes().len();
+    let (code, table, count) = places(of);
     prop_oneof![
         2 => 0..PREFIX,
         3 => PREFIX..400_usize,
@@ -90,8 +88,8 @@ fn position() -> impl Strategy<Value = usize> {
 }
 
 /// A number with another value: the file's length, where the code's sections are, their ranges.
-fn number() -> impl Strategy<Value = Change> {
-    let (code, table, count) = places();
+fn number(of: usize) -> impl Strategy<Value = Change> {
+    let (code, table, count) = places(of);
     let section = (0..count, prop::sample::select(vec![0x18, 0x20]));
     let position = prop_oneof![
         1 => prop::sample::select(vec![16, code + 0x28]),
@@ -105,13 +103,14 @@ fn number() -> impl Strategy<Value = Change> {
     (position, value).prop_map(|(at, value)| Change::Set(at, value.to_le_bytes().to_vec()))
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn change(of: usize) -> impl Strategy<Value = Change> {
+    let position = || position(of);
     let byte = || prop_oneof![prop::sample::select(vec![0, 1, 0x7f, 0x80, 0xff]), any::<u8>()];
     let bytes = || prop::collection::vec(byte(), 1..9);
     let len = || prop_oneof![4 => 1..40_usize, 1 => 1..5000_usize, 1 => Just(4096)];
     prop_oneof![
         4 => (position(), bytes()).prop_map(|(at, bytes)| Change::Set(at, bytes)),
-        4 => number(),
+        4 => number(of),
         1 => (position(), bytes()).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
         1 => (position(), len()).prop_map(|(at, len)| Change::Remove(at, len)),
         1 => (position(), position(), len())
@@ -120,12 +119,17 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn changed(changes: &[Change]) -> Vec<u8> {
-    let mut bytes = ARTIFACTS[0].to_bytes();
+fn changed(of: usize, changes: &[Change]) -> Vec<u8> {
+    let mut bytes = ARTIFACTS[of].to_bytes();
     for change in changes {
-        change.apply(&mut bytes);
+        change.apply(of, &mut bytes);
     }
     bytes
+}
+
+/// Which artifact, and what is changed in it.
+fn changes() -> impl Strategy<Value = (usize, Vec<Change>)> {
+    (0..2_usize).prop_flat_map(|of| (Just(of), prop::collection::vec(change(of), 1..4)))
 }
 
 /// Makes the digest right again, and the length too.
@@ -150,22 +154,22 @@ fn load(bytes: Vec<u8>) -> Option<Artifact> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn a_changed_artifact_is_refused(changes in prop::collection::vec(change(), 1..4)) {
-        let bytes = changed(&changes);
-        let same = bytes == ARTIFACTS[0].as_bytes();
+    fn a_changed_artifact_is_refused((of, changes) in changes()) {
+        let bytes = changed(of, &changes);
+        let same = bytes == ARTIFACTS[of].as_bytes();
         prop_assert_eq!(load(bytes).is_some(), same);
     }
 
     /// Whoever changes it can also make the digest right: then what is taken makes sense.
     #[test]
     fn a_changed_artifact_with_the_right_digest_is_refused_or_whole(
-        changes in prop::collection::vec(change(), 1..4),
+        (of, changes) in changes(),
         length: bool,
     ) {
-        let mut bytes = changed(&changes);
+        let mut bytes = changed(of, &changes);
         seal(&mut bytes, length);
         let Some(artifact) = load(bytes.clone()) else { return Ok(()) };
         prop_assert_eq!(artifact.as_bytes(), &bytes);

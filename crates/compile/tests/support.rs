@@ -1,6 +1,7 @@
 //! What several test files need.
 
-use sandgrain_compile::{Compiler, Settings};
+use sandgrain_abi::component::ComponentInfo;
+use sandgrain_compile::{Compiler, Error, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,6 +14,19 @@ pub const SMALL: &str = r#"(module $small
     local.get 1
     i32.add))"#;
 
+/// A small component with a function, a memory and data.
+pub const SMALL_COMPONENT: &str = r#"(component
+  (core module $m
+    (memory (export "memory") 1)
+    (data (i32.const 8) "sandgrain")
+    (func (export "add") (param i32 i32) (result i32)
+      local.get 0
+      local.get 1
+      i32.add))
+  (core instance $i (instantiate $m))
+  (func (export "add") (param "a" u32) (param "b" u32) (result u32)
+    (canon lift (core func $i "add"))))"#;
+
 pub fn names(features: &[&str]) -> Vec<String> {
     features.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -23,6 +37,22 @@ pub fn compiler_for(features: &[&str]) -> Compiler {
 
 pub fn compiler() -> Compiler {
     compiler_for(&["sse3", "ssse3", "sse41", "sse42"])
+}
+
+/// CPU features that code may use on this machine.
+pub fn features_here() -> Vec<String> {
+    let newer = std::is_x86_feature_detected!("sse4.2");
+    names(if newer { &["sse3", "ssse3", "sse41", "sse42"] } else { &[] })
+}
+
+/// What the host learns of a component, which it must also learn of the artifact when that is read again.
+pub fn component_info(text: &str) -> ComponentInfo {
+    let artifact = compiler().compile(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"));
+    assert_eq!(&compiler().check(text.as_bytes()).expect("valid"), artifact.info());
+    let read = compiler().load(artifact.to_bytes()).expect("loads");
+    assert_eq!(read.info(), artifact.info());
+    assert!(matches!(artifact.module_info(), Err(Error::IsComponent)));
+    artifact.component_info().expect("a component").clone()
 }
 
 /// A directory that lasts as long as the value.

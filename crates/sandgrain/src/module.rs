@@ -67,10 +67,14 @@ impl Module {
         let _entered = span.enter();
         let started = Instant::now();
         let compiler = &engine.inner.compiler;
+        let wasm = compiler.to_wasm(wasm_or_wat)?;
+        if identify(&wasm) == Kind::Component {
+            return Err(sandgrain_compile::Error::IsComponent.into());
+        }
         let (code, info, cached) = match &engine.inner.platform {
             Platform::Process { engine } => {
-                let info = compiler.check(wasm_or_wat)?;
-                let wasm = compiler.to_wasm(wasm_or_wat)?;
+                let info = compiler.check(&wasm)?;
+                let info = info.module().ok_or(sandgrain_compile::Error::IsComponent)?.clone();
                 let module = wasmtime::Module::new(engine, &wasm).map_err(|error| {
                     Error::Module(sandgrain_compile::Error::Compile {
                         message: format!("{error:#}"),
@@ -81,12 +85,12 @@ impl Module {
             Platform::Vm(_) => {
                 let (artifact, cached) = match &engine.inner.cache {
                     Some(cache) => {
-                        let (artifact, outcome) = compiler.compile_cached(wasm_or_wat, cache)?;
+                        let (artifact, outcome) = compiler.compile_cached(&wasm, cache)?;
                         (artifact, outcome == CacheOutcome::Hit)
                     }
-                    None => (compiler.compile(wasm_or_wat)?, false),
+                    None => (compiler.compile(&wasm)?, false),
                 };
-                let info = artifact.info().clone();
+                let info = artifact.module_info()?.clone();
                 (Code::Artifact(artifact), info, cached)
             }
         };
@@ -108,7 +112,7 @@ impl Module {
             ));
         }
         let artifact = engine.inner.compiler.load(artifact)?;
-        let info = artifact.info().clone();
+        let info = artifact.module_info()?.clone();
         Ok(Self::with_code(engine, Code::Artifact(artifact), info, None, false))
     }
 
