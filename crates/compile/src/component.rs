@@ -87,7 +87,10 @@ impl<'a> Reader<'a> {
                 self.begin(*encoding);
                 return Ok(());
             }
-            Payload::End(_) => return Ok(self.end(ended)),
+            Payload::End(_) => {
+                self.end(ended);
+                return Ok(());
+            }
             _ => {}
         }
         let number = match self.open.last_mut() {

@@ -1,6 +1,6 @@
 //! The cache when everything works, and when many use it.
 
-use crate::support::{SMALL, TempDir, compiler, compiler_for};
+use crate::support::{SMALL, SMALL_COMPONENT, TempDir, compiler, compiler_for};
 use sandgrain_compile::{Cache, CacheOutcome, Error};
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -48,15 +48,18 @@ fn stored_once_then_hit() {
     let dir = TempDir::new();
     let cache = Cache::at(dir.path().join("a/b"));
     let compiler = compiler();
-    let (first, outcome) = compiler.compile_cached(SMALL.as_bytes(), &cache).expect("compiles");
-    assert_eq!(outcome, CacheOutcome::Stored);
-    // The text and the binary format are one module.
-    let wasm = wat::parse_str(SMALL).expect("text");
-    let (second, outcome) = compiler.compile_cached(&wasm, &cache).expect("compiles");
-    assert_eq!(outcome, CacheOutcome::Hit);
-    assert_eq!(first.as_bytes(), second.as_bytes());
-    assert_eq!((first.compile_time().is_some(), second.compile_time()), (true, None));
-    assert_eq!(dir.list("a/b").len(), 1);
+    for (text, files) in [(SMALL, 1), (SMALL_COMPONENT, 2)] {
+        let (first, outcome) = compiler.compile_cached(text.as_bytes(), &cache).expect("compiles");
+        assert_eq!(outcome, CacheOutcome::Stored);
+        // The text and the binary format are the same.
+        let wasm = wat::parse_str(text).expect("text");
+        let (second, outcome) = compiler.compile_cached(&wasm, &cache).expect("compiles");
+        assert_eq!(outcome, CacheOutcome::Hit);
+        assert_eq!(first.as_bytes(), second.as_bytes());
+        assert_eq!(first.info(), second.info());
+        assert_eq!((first.compile_time().is_some(), second.compile_time()), (true, None));
+        assert_eq!(dir.list("a/b").len(), files);
+    }
 }
 
 #[test]
