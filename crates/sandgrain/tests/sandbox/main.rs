@@ -6,6 +6,7 @@ mod artifacts;
 mod asynchronous;
 mod bad_modules;
 mod calls;
+mod components;
 mod filesystem;
 mod growth;
 mod heap;
