@@ -1,8 +1,9 @@
 //! A vCPU's state: saving, restoring, and the first shape of it.
 
+use std::arch::x86_64::__cpuid_count;
 use std::sync::Arc;
 
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
+use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, kvm_xsave};
 use kvm_ioctls::VcpuFd;
 
 use super::{Host, SavedVcpu, device};
@@ -42,6 +43,8 @@ const SAVED_MSRS: [u32; 10] = [
 const XSTATE_BV: usize = 512 / 4;
 const XSTATE_X87: u32 = 1 << 0;
 const XSTATE_SSE: u32 = 1 << 1;
+/// The rights of protection keys, which software KVMs let ring 3 set where the host has them. Initially zero.
+const XSTATE_PKRU: u32 = 1 << 9;
 
 /// All flags that `syscall` can clear: among them interrupts, traps and alignment checks.
 const ALL_FLAGS: u64 = 0x003f_7fd5;
@@ -77,16 +80,25 @@ pub(super) fn save(host: &Host, vcpu: &VcpuFd) -> Result<VcpuState, Error> {
     // Registers at their initial values may be marked as absent, though their values are there. The kernel
     // would then leave MXCSR as the guest has it: it takes MXCSR from a state only with what is marked as
     // present. And with the same marks always, equal states have equal bytes.
-    let marks = &mut saved.vectors.region[XSTATE_BV];
-    *marks = XSTATE_X87
+    let marks = saved.vectors.region[XSTATE_BV];
+    saved.vectors.region[XSTATE_BV] = XSTATE_X87
         | XSTATE_SSE
         | match host.xcr0 {
             // What is not enabled there the guest cannot reach.
             Some(enabled) => enabled as u32,
-            // It may have more than it is offered.
-            None => *marks,
+            // It may have more than it is offered. Rights of keys that the kernel has once set it marks as present
+            // from then on, whatever they are.
+            None if pkru(&saved.vectors) == 0 => marks & !XSTATE_PKRU,
+            None => marks,
         };
     Ok(VcpuState(Arc::new(Backend::Kvm(saved))))
+}
+
+/// The rights of protection keys in a state, if this CPU has them.
+fn pkru(state: &kvm_xsave) -> u32 {
+    let place = __cpuid_count(0xd, XSTATE_PKRU.trailing_zeros());
+    let has_it = place.eax >= 4;
+    has_it.then(|| state.region.get(place.ebx as usize / 4).copied()).flatten().unwrap_or(0)
 }
 
 /// Everything about the vCPU, back to what it was.

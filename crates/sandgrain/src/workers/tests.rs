@@ -1,7 +1,7 @@
 //! What a worker says is anybody's: whatever it is, it ends in a value or an error, and the next sandbox works.
 
 use super::line::Line;
-use super::message::{Ask, Begun, Call, Control, MAX_TOLD, Part, Reply, Told};
+use super::message::{Ask, Begun, Call, Control, MAX_TOLD, Part, Reply, Run, Told};
 use super::window::{Rooms, Source, Window};
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
@@ -43,8 +43,8 @@ fn messages_are_read_as_they_were_written() {
         Ask::Image { number: 1, places: Vec::new(), limits: Limits::default(), guest: vec![1, 2] },
         Ask::Forget(2),
         Ask::Make { guest: 3, image: 1, pages: pages.clone() },
-        Ask::Step { guest: 3, turn: 7, command },
-        Ask::Step { guest: 3, turn: 8, command: None },
+        Ask::Step { guest: 3, turn: 7, command, attachments: vec![Run(vec![1, 2])] },
+        Ask::Step { guest: 3, turn: 8, command: None, attachments: vec![] },
         Ask::Load { guest: 3, code: vec![0x90; 5], text: 1..4 },
         Ask::Reset(3),
         Ask::Touched(3),
@@ -115,7 +115,8 @@ fn no_text_of_a_worker_reaches_a_terminal_raw() {
 fn figures_of_a_worker_can_be_added_up() {
     let mut bytes = vec![7];
     bytes.extend([0xff; 5 * 8]);
-    bytes.push(0);
+    // No outcome, and no attachments.
+    bytes.extend([0; 5]);
     let Ok(Told::Left { stats, .. }) = Told::decode_from(&bytes) else { panic!("figures") };
     let mut sum = stats;
     for _ in 0..1000 {

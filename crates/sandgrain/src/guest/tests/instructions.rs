@@ -111,11 +111,33 @@ fn the_instructions_of_virtualization_and_power_do_nothing() {
         ("getsec", &[0x0f, 0x37]),
         ("stac", &[0x0f, 0x01, 0xcb]),
         ("clac", &[0x0f, 0x01, 0xca]),
-        ("wrpkru", &[0x0f, 0x01, 0xef]),
         ("wbnoinvd", &[0xf3, 0x0f, 0x09]),
     ] {
         let ending = attack(code);
         assert!(matches!(ending, Ending::Fault { vector: UD | GP | PF, .. }), "{name}: {ending:?}");
+    }
+    // Ring 3's own where the host has protection keys and the hypervisor leaves them on: it can only shut itself out.
+    let ending = attack(&[0x0f, 0x01, 0xef]);
+    assert!(
+        matches!(ending, Ending::Fault { vector: UD | GP | PF, .. } | Ending::Finished),
+        "wrpkru: {ending:?}"
+    );
+    next_sandbox_works();
+}
+
+#[test]
+fn rights_of_protection_keys_end_with_the_guest() {
+    // mov eax, -4 (no access by any key but the first); wrpkru
+    let attacker = &mut Attacker::new();
+    let ending = attacker.run(&[0xb8, 0xfc, 0xff, 0xff, 0xff, 0x31, 0xc9, 0x31, 0xd2, 0x0f, 0x01, 0xef]);
+    if !matches!(ending, Ending::Finished) {
+        println!("no protection keys in ring 3 here: {ending:?}");
+    }
+    // rdpkru, whose result is in eax.
+    let other = &mut Attacker::new();
+    if matches!(other.run(&[0x31, 0xc9, 0x0f, 0x01, 0xee]), Ending::Finished) {
+        let rax = other.guest.vm.registers().expect("registers").rax;
+        assert_eq!(rax, 0, "the next guest has the rights of the one before");
     }
     next_sandbox_works();
 }
