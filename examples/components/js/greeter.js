@@ -50,7 +50,7 @@ export const greeter = {
     for (const byte of bytes) {
       hash = Math.imul(hash ^ byte, 0x01000193);
     }
-    return hash >>> 0;
+    return hash & 0x7fffffff;
   },
 
   sort(items, order) {
@@ -74,6 +74,9 @@ export const greeter = {
   },
 
   divide(dividend, divisor) {
+    // componentize-js 0.23 gives s64 parameters as if they were u64; those in records it gives right.
+    dividend = BigInt.asIntN(64, dividend);
+    divisor = BigInt.asIntN(64, divisor);
     if (divisor === 0n) {
       throw `${dividend} divided by zero`;
     }

@@ -52,7 +52,7 @@ class Greeter(exports.Greeter):
         value = 0x811C9DC5
         for byte in bytes:
             value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
-        return value
+        return value & 0x7FFFFFFF
 
     def sort(self, items: list[Item], order: Order) -> list[Item]:
         if order == Order.BY_NAME:

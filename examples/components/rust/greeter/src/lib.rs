@@ -51,7 +51,8 @@ impl Guest for Component {
     }
 
     fn checksum(bytes: Vec<u8>) -> u32 {
-        bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+        let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        bytes.iter().fold(0x811c_9dc5, step) & 0x7fff_ffff
     }
 
     fn sort(mut items: Vec<Item>, order: Order) -> Vec<Item> {

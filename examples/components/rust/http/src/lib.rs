@@ -25,7 +25,8 @@ impl Guest for Handler {
             }
             (Method::Post, "/echo") => {
                 let types = request.headers().get("content-type");
-                let content_type = types.first().map(|value| String::from_utf8_lossy(value).into_owned());
+                let content_type =
+                    types.first().map(|value| String::from_utf8_lossy(value).into_owned());
                 let content_type = content_type.as_deref().unwrap_or("application/octet-stream");
                 // Passed on as it comes.
                 let body = request.consume().expect("nothing has taken the body");
