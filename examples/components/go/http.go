@@ -70,7 +70,7 @@ func chunks(request *wasi_http_types.IncomingRequest) iter.Seq[[]byte] {
 		for {
 			read := stream.BlockingRead(chunk)
 			if read.IsErr() {
-				if read.Err().Tag() != wasi_io_streams.StreamErrorClosed {
+				if read.Err().Tag() != wasi_io_streams.StreamError_Closed {
 					panic("cannot read the request")
 				}
 				return
