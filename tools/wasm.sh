@@ -1,6 +1,6 @@
 # How the compilers of install-wasm-toolchains are called: sourced behind lib.sh by examples/build and
 # tools/build-component, never run.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # lib.sh assigns those
 
 build=$cache/build
 
