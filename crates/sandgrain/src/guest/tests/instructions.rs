@@ -129,7 +129,8 @@ fn the_instructions_of_virtualization_and_power_do_nothing() {
 fn rights_of_protection_keys_end_with_the_guest() {
     // mov eax, -4 (no access by any key but the first); wrpkru
     let attacker = &mut Attacker::new();
-    let ending = attacker.run(&[0xb8, 0xfc, 0xff, 0xff, 0xff, 0x31, 0xc9, 0x31, 0xd2, 0x0f, 0x01, 0xef]);
+    let ending =
+        attacker.run(&[0xb8, 0xfc, 0xff, 0xff, 0xff, 0x31, 0xc9, 0x31, 0xd2, 0x0f, 0x01, 0xef]);
     if !matches!(ending, Ending::Finished) {
         println!("no protection keys in ring 3 here: {ending:?}");
     }
