@@ -262,7 +262,12 @@ pub enum Outcome {
     /// A limit stood in the way; which one.
     Limited(String),
     /// A component's function returned.
-    Component(Payload),
+    Component {
+        /// Its result.
+        result: Payload,
+        /// Resources of the host that have been dropped since it was last told.
+        dropped: Vec<Dropped>,
+    },
 }
 
 impl Encode for Outcome {
@@ -292,9 +297,10 @@ impl Encode for Outcome {
                 out.u8(5);
                 out.str(limit);
             }
-            Self::Component(payload) => {
+            Self::Component { result, dropped } => {
                 out.u8(6);
-                payload.encode(out);
+                result.encode(out);
+                out.list(dropped);
             }
         }
     }
@@ -307,7 +313,7 @@ impl Encode for Outcome {
             3 => Self::Trapped(Trap::decode(from)?),
             4 => Self::Refused(String::decode(from)?),
             5 => Self::Limited(String::decode(from)?),
-            6 => Self::Component(Payload::decode(from)?),
+            6 => Self::Component { result: Payload::decode(from)?, dropped: from.list()? },
             _ => return Err(from.error("an outcome")),
         })
     }

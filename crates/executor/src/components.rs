@@ -14,7 +14,7 @@ use wasmtime::component::{Func, Linker, LinkerInstance, ResourceAny, ResourceTyp
 use wasmtime::{AsContextMut, Engine, Error, Result, Store, StoreContextMut};
 
 /// Resource types that the host can define for a guest.
-pub(crate) const MAX_HOST_TYPES: u32 = 1024;
+pub(crate) const MAX_HOST_TYPES: u32 = 2048;
 
 /// Handles that the host has of the guest's resources.
 const MAX_RESOURCES: usize = 1 << 16;
@@ -208,7 +208,9 @@ pub(crate) fn call<E: Embedder>(
     let args = incoming(&mut store.as_context_mut().data_mut().components, args)?;
     let returned = function.call(&mut *store, Arguments::new(args))?;
     let mut store = store.as_context_mut();
-    Ok(Outcome::Component(outgoing(&mut store.data_mut().components, returned.0)?))
+    let components = &mut store.data_mut().components;
+    let result = outgoing(components, returned.0)?;
+    Ok(Outcome::Component { result, dropped: components.take_dropped() })
 }
 
 fn find<E: Embedder>(

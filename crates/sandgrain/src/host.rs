@@ -9,7 +9,7 @@ use sandgrain_abi::Value;
 use sandgrain_abi::component::Writer;
 use sandgrain_abi::message::HostReply;
 use sandgrain_abi::types::{FuncType, ValType};
-use sandgrain_wasi::{Cancel, Function, Reach, Reply, ValueType, Wasi};
+use sandgrain_wasi::{Cancel, Function, Reach, Reply, ValueType, Wasi, component};
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -27,6 +27,10 @@ pub(crate) enum Later {
     Values(Result<Vec<Value>, BoxError>),
     /// A host function's result, for a component.
     Component(Result<Writer, BoxError>),
+    /// WASI's answer to a component.
+    Wasi(Result<component::Reply, sandgrain_wasi::Error>),
+    /// What had to be done before the call has failed.
+    Failed(Error),
 }
 
 /// Something that a guest waits for.
@@ -37,6 +41,8 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Later> + Send>>;
 pub(crate) struct Host {
     pub(crate) functions: HostFunctions,
     pub(crate) components: ComponentFunctions,
+    /// Whether what a component has dropped before its call is dropped already.
+    pub(crate) has_dropped: bool,
     /// Bytes that one call of a component may pass.
     pub(crate) call_bytes: u64,
     pub(crate) wasi: Option<Wasi>,
@@ -275,6 +281,15 @@ impl Host {
     }
 
     fn wasi_error(&self, function: Function, error: sandgrain_wasi::Error) -> Error {
+        self.error_of_wasi(|| format!("{}.{}", sandgrain_wasi::MODULE, function.name()), error)
+    }
+
+    /// An error of WASI's, in the function of this name.
+    pub(crate) fn error_of_wasi(
+        &self,
+        function: impl Fn() -> String,
+        error: sandgrain_wasi::Error,
+    ) -> Error {
         use sandgrain_wasi::Error as E;
         match error {
             E::Cancelled => self.cancelled(),
@@ -286,12 +301,15 @@ impl Host {
                 limit: format!("{limit} bytes"),
                 detail: "the guest wrote more".to_owned(),
             },
+            E::Limit { what, limit, setting } => Error::Limit {
+                what,
+                limit: limit.to_string(),
+                detail: format!("the guest wanted more, in {} (`{setting}`)", function()),
+            },
+            E::Arguments { .. } => Error::Guest(error.to_string()),
             E::Grant { .. } | E::Config(_) => Error::Grant(error),
             E::Host { .. } => Error::Host(error.to_string()),
-            other => Error::HostFunction {
-                function: format!("{}.{}", sandgrain_wasi::MODULE, function.name()),
-                source: other.into(),
-            },
+            other => Error::HostFunction { function: function(), source: other.into() },
         }
     }
 }

@@ -4,6 +4,7 @@ mod asynchronous;
 mod builder;
 mod check;
 mod components;
+mod http;
 mod link;
 mod renew;
 mod run;

@@ -86,8 +86,11 @@ impl State {
         &self,
         functions: ComponentFunctions,
     ) -> Result<ComponentFunctions, Vec<ImportError>> {
-        let wanted: Vec<_> =
-            self.component_imports.iter().map(|(number, path)| (*number, path.clone())).collect();
+        let wanted: Vec<_> = self
+            .component_imports
+            .range(..WASI)
+            .map(|(number, path)| (*number, path.clone()))
+            .collect();
         let mut functions = functions.numbered(&wanted)?;
         let mut errors = Vec::new();
         for info in self.instances.iter().filter_map(|instance| instance.component()) {
@@ -181,12 +184,14 @@ impl State {
         }
         let mut component_imports = BTreeMap::new();
         for Imported { number, path } in from.list::<Imported>()? {
-            if number >= MAX_FUNCTIONS || component_imports.insert(number, path).is_some() {
+            let known = !(MAX_FUNCTIONS..WASI).contains(&number);
+            if !known || component_imports.insert(number, path).is_some() {
                 return Err(from.error("the number of a component's host function"));
             }
         }
         let wasi = Option::<WasiTies>::decode(from)?;
-        if wasi.is_none() && imports.keys().any(|number| *number >= WASI) {
+        let mut numbers = imports.keys().chain(component_imports.keys());
+        if wasi.is_none() && numbers.any(|number| *number >= WASI) {
             return Err(from.error("what the guest knows of WASI"));
         }
         let shares_randomness = from.bool()?;

@@ -257,7 +257,10 @@ impl Sandbox {
         lift: impl FnOnce(&mut Reader<'_>) -> Result<T, sandgrain_abi::DecodeError>,
     ) -> Result<T> {
         let payload = match outcome {
-            Outcome::Component(payload) => payload,
+            Outcome::Component { result, dropped } => {
+                self.host.drop_resources(&dropped)?;
+                result
+            }
             outcome => return Err(self.unexpected(outcome)),
         };
         let attached = self.machine.take_attached();

@@ -53,7 +53,8 @@ impl Sandbox {
         let knows_directories = self.has_used_wasi()
             || self.origin.as_ref().is_some_and(|s| s.state().knows_directories());
         let config = self.host.wasi.as_ref().map(Wasi::config);
-        let wasi = config.filter(|_| self.imports.keys().any(|number| *number >= WASI));
+        let mut numbers = self.imports.keys().chain(self.component_imports.keys());
+        let wasi = config.filter(|_| numbers.any(|number| *number >= WASI));
         let wasi = wasi.map(|config| WasiTies {
             directories: knows_directories
                 .then(|| config.directory_names().map(str::to_owned).collect()),
