@@ -18,6 +18,9 @@ pub struct Report {
     pub program_exit_code: Option<i32>,
     /// Of an invoked function.
     pub results: Option<Vec<Typed>>,
+    /// Of an invoked function of a component, in WAVE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
     pub error: Option<failure::Report>,
     pub compile: Option<Compile>,
     pub stats: Measured,

@@ -11,8 +11,9 @@ use crate::{module, progress};
 use clap::Args;
 use sandgrain::compile::{Kind, identify};
 use sandgrain::types::{ExternType, FuncType};
-use sandgrain::wasi::{Input, Output, WasiConfig};
-use sandgrain::{Engine, Error, Module, Sandbox, Value};
+use sandgrain::wasi::{Destination, Input, Output, WasiConfig};
+use sandgrain::component::Val;
+use sandgrain::{Engine, Error, Module, Sandbox, Value, wave};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,12 +26,13 @@ const WITHOUT_VM: &str = "warning: running without a VM: nothing but WebAssembly
 /// Options of `sandgrain run`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The module: .wasm, .wat, or compiled (.sgm)
+    /// The module or component: .wasm, .wat, or compiled (.sgm)
     file: PathBuf,
     /// Arguments of the program, behind `--`; or of the function, read by its parameters' types
     #[arg(allow_negative_numbers = true)]
     args: Vec<String>,
-    /// Calls this exported function instead of _start, and prints its results, one a line
+    /// Calls this exported function instead of _start, and prints its results, one a line. Of a component it is a call
+    /// in WAVE, such as 'greet("Ada", {loud: true})', and so is what it prints
     #[arg(long, value_name = "FUNCTION")]
     invoke: Option<String>,
     /// Instantiates another module first, from which NAME can be imported
@@ -67,12 +69,34 @@ struct Grants {
     /// Passes all of the environment on
     #[arg(long)]
     inherit_env: bool,
+    /// Lets a component make HTTP requests to these hosts and ports, such as api.example.com:443, *.example.com:80,443 or
+    /// 10.0.0.0/8:*. Private addresses are refused unless an address is named
+    #[arg(long, value_name = "DESTINATION")]
+    allow_http: Vec<Destination>,
+    /// Lets a component connect to these by TCP, and look names up
+    #[arg(long, value_name = "DESTINATION")]
+    allow_tcp: Vec<Destination>,
+    /// Lets a component exchange UDP datagrams with these, and look names up
+    #[arg(long, value_name = "DESTINATION")]
+    allow_udp: Vec<Destination>,
+    /// Lets a component listen at these addresses and ports
+    #[arg(long, value_name = "DESTINATION")]
+    allow_listen: Vec<Destination>,
 }
 
 /// What is to be called.
 enum Entry<'a> {
     Start,
     Function { name: &'a str, ty: FuncType, args: Vec<Value> },
+    Component { name: String, args: Vec<Val> },
+}
+
+/// What a call has returned.
+enum Returned {
+    /// A program has ended.
+    Nothing,
+    Values(Vec<Value>),
+    Component(Option<Val>),
 }
 
 /// Runs it, and reports.
@@ -165,27 +189,48 @@ fn run(arguments: &Arguments, report: &mut Report) -> Result<i32, Failure> {
 
     let started = Instant::now();
     let outcome = match &entry {
-        Entry::Start => sandbox.run().map(|code| (code, None)),
+        Entry::Start => sandbox.run().map(|code| (code, Returned::Nothing)),
         Entry::Function { name, args, .. } => {
-            match sandbox.call_values(sandbox.main(), name, args) {
-                Ok(values) => Ok((0, Some(values))),
-                Err(Error::Exit(code)) => Ok((code, None)),
-                Err(error) => Err(error),
-            }
+            let called = sandbox.call_values(sandbox.main(), name, args);
+            exited(called.map(Returned::Values))
+        }
+        Entry::Component { name, args } => {
+            let called = sandbox.call_component_values(sandbox.main(), name, args);
+            exited(called.map(Returned::Component))
         }
     };
     report.stats.call = Some(Figures::new(&sandbox.stats(), started.elapsed()));
-    let (code, values) = outcome?;
-    if let (Entry::Function { ty, .. }, Some(values)) = (&entry, values) {
-        if !matches!(arguments.json, Some(None)) {
-            let lines: String =
-                values.iter().map(|value| format!("{}\n", values::text(value))).collect();
-            print(&lines).map_err(|error| Failure::output(&error))?;
+    let (code, returned) = outcome?;
+    let prints = !matches!(arguments.json, Some(None));
+    match (&entry, returned) {
+        (Entry::Function { ty, .. }, Returned::Values(values)) => {
+            if prints {
+                let lines: String =
+                    values.iter().map(|value| format!("{}\n", values::text(value))).collect();
+                print(&lines).map_err(|error| Failure::output(&error))?;
+            }
+            let typed = values.iter().zip(&ty.results).map(|(value, ty)| Typed::new(value, *ty));
+            report.results = Some(typed.collect());
         }
-        let typed = values.iter().zip(&ty.results).map(|(value, ty)| Typed::new(value, *ty));
-        report.results = Some(typed.collect());
+        (_, Returned::Component(value)) => {
+            let text = value.as_ref().map(wave::print);
+            if let (Some(text), true) = (&text, prints) {
+                print(&format!("{text}\n")).map_err(|error| Failure::output(&error))?;
+            }
+            report.result = text;
+        }
+        _ => {}
     }
     Ok(code)
+}
+
+/// A call's result, with the exit code of a program that has ended in it.
+fn exited(called: Result<Returned, Error>) -> Result<(i32, Returned), Error> {
+    match called {
+        Ok(returned) => Ok((0, returned)),
+        Err(Error::Exit(code)) => Ok((code, Returned::Nothing)),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is left of a program's code: a system's has 8 bits, and a failure must not become a success.
@@ -237,9 +282,14 @@ fn wasi(arguments: &Arguments) -> Result<WasiConfig, Failure> {
     if arguments.invoke.is_none() {
         config = config.args(&arguments.args);
     }
-    for Directory { host, guest, access } in &arguments.grants.dir {
+    let grants = &arguments.grants;
+    for Directory { host, guest, access } in &grants.dir {
         config = config.preopen(host, guest, *access);
     }
+    config = grants.allow_http.iter().cloned().fold(config, WasiConfig::allow_http);
+    config = grants.allow_tcp.iter().cloned().fold(config, WasiConfig::allow_tcp);
+    config = grants.allow_udp.iter().cloned().fold(config, WasiConfig::allow_udp);
+    config = grants.allow_listen.iter().cloned().fold(config, WasiConfig::allow_listen);
     for variable in &arguments.grants.env {
         config = match variable {
             Variable::Set(name, value) => config.env(name, value),
@@ -263,6 +313,16 @@ fn inherited(name: &str) -> Result<String, Failure> {
 }
 
 fn entry<'a>(arguments: &'a Arguments, module: &Module) -> Result<Entry<'a>, Failure> {
+    if let Some(info) = module.component_info() {
+        let Some(call) = arguments.invoke.as_deref() else { return Ok(Entry::Start) };
+        if !arguments.args.is_empty() {
+            let what = "a component's function has its arguments in the call itself";
+            let advice = format!("--invoke '{}(...)'", call.trim_end_matches("()"));
+            return Err(Failure::new(Class::BadCall, what, advice));
+        }
+        let (function, args) = wave::parse_call(call, info)?;
+        return Ok(Entry::Component { name: function.path.join("#"), args });
+    }
     let Some(name) = arguments.invoke.as_deref() else {
         if module.export("_start").is_some() {
             return Ok(Entry::Start);

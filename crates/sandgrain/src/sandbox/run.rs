@@ -1,17 +1,20 @@
-//! WASI commands: programs that run from `_start` to their exit.
+//! WASI commands: programs that run from `_start`, or a component's `wasi:cli/run`, to their exit.
 
 use super::{Sandbox, check};
 use crate::error::{Error, Result};
 use crate::machine::{Progress, Step};
+use sandgrain_abi::component::{Function, Payload};
 use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_abi::types::{ExternType, FuncType};
 use tracing::Instrument;
 
 /// What a WASI command begins with.
 const START: &str = "_start";
+/// The interface by which a component is a command, without its version.
+const RUN: &str = "wasi:cli/run@0.2.";
 
 impl Sandbox {
-    /// Runs a WASI command: calls `_start`. Its exit code. Where a run has been stopped
+    /// Runs a WASI command: calls `_start`, or a component's `wasi:cli/run`. Its exit code. Where a run has been stopped
     /// [at its input](Self::run_to_input), in this sandbox or before its snapshot was taken, it goes on.
     ///
     /// # Errors
@@ -80,6 +83,14 @@ impl Sandbox {
     /// What begins a run, or has it go on.
     fn run_step(&mut self) -> Result<Step> {
         self.check_alive()?;
+        if self.module(self.main)?.component().is_some() {
+            let path = self.command()?;
+            return Ok(Step::Execute(Command::CallComponent {
+                instance: self.main.0,
+                path,
+                args: Payload::default(),
+            }));
+        }
         match self.module(self.main)?.export(START) {
             Some(ExternType::Func(ty)) if *ty == FuncType::default() => {}
             other => {
@@ -93,11 +104,34 @@ impl Sandbox {
         Ok(Step::Execute(Command::Call { instance, export, args: Vec::new() }))
     }
 
+    /// The path to the function by which the component is a command.
+    fn command(&self) -> Result<Vec<String>> {
+        let info = self.component(self.main)?;
+        let is_run = |function: &&Function| match function.path.as_slice() {
+            [instance, name] => instance.starts_with(RUN) && name == "run",
+            _ => false,
+        };
+        let run = info.exports.iter().find(is_run).map(|function| function.path.clone());
+        run.ok_or_else(|| {
+            Error::BadCall(
+                "the component is not a program: it exports no wasi:cli/run@0.2".to_owned(),
+            )
+        })
+    }
+
     /// The exit code of a run; `None` if it waits for input.
     fn run_ended(&mut self, result: Result<Progress>) -> Result<Option<i32>> {
         match result {
             Ok(Progress::Waiting) => Ok(None),
             Ok(Progress::Done(Outcome::Returned(values))) if values.is_empty() => Ok(Some(0)),
+            Ok(Progress::Done(Outcome::Component { result, dropped })) => {
+                self.host.drop_resources(&dropped)?;
+                // `result`: ok or err.
+                match result.body.as_slice() {
+                    [failed @ (0 | 1)] => Ok(Some(i32::from(*failed))),
+                    _ => Err(self.end("its run has returned something else than a result")),
+                }
+            }
             Ok(Progress::Done(outcome)) => Err(self.unexpected(outcome)),
             Err(Error::Exit(code)) => Ok(Some(code)),
             Err(error) => Err(error),

@@ -1,0 +1,5 @@
+//! The example components, in VMs: what examples/components/expected.json says of each, which other engines have
+//! confirmed (tools/check-components).
+
+mod http;
+mod table;
