@@ -1,6 +1,7 @@
 //! The types of a component's functions and values.
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
+use crate::text;
 use crate::types::MemoryType;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -175,10 +176,45 @@ impl Types {
         Shown { types: self, ty }
     }
 
+    /// The type as WIT writes it, as far as it fits into 200 characters: a type in which others are named over
+    /// and over can be very long in full.
+    #[must_use]
+    pub fn summary(&self, ty: Type) -> String {
+        cut(self.display(ty))
+    }
+
+    /// The function's type as WIT writes it, as far as it fits into 200 characters.
+    #[must_use]
+    pub fn summary_of_function(&self, ty: &FunctionType) -> String {
+        cut(self.display_function(ty))
+    }
+
     /// The function's type as WIT writes it.
     pub fn display_function<'a>(&'a self, ty: &'a FunctionType) -> impl fmt::Display + 'a {
         ShownFunction { types: self, ty }
     }
+}
+
+/// The start of what something is shown as. The rest is not even made.
+fn cut(shown: impl fmt::Display) -> String {
+    struct Start {
+        text: String,
+        room: usize,
+    }
+    impl fmt::Write for Start {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for c in text.chars().flat_map(text::shown) {
+                self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
+                self.text.push(c);
+            }
+            Ok(())
+        }
+    }
+    let mut start = Start { text: String::new(), room: 200 };
+    if fmt::write(&mut start, format_args!("{shown}")).is_err() {
+        start.text.push_str(text::ELLIPSIS);
+    }
+    start.text
 }
 
 struct ShownFunction<'a> {

@@ -5,6 +5,7 @@ use super::lower::Lower;
 use super::wire::{Reader, ResourceHandle, Writer};
 use super::{ResourceOrigin, Type, TypeDef, Types};
 use crate::codec::DecodeError;
+use crate::text::printable;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
@@ -113,7 +114,7 @@ impl Types {
     fn mismatch(&self, ty: Type, val: &Val) -> Mismatch {
         Mismatch(format!(
             "a value of the type {} is asked for, this is a {}",
-            self.display(ty),
+            self.summary(ty),
             val.kind()
         ))
     }
@@ -196,11 +197,12 @@ impl Types {
                 if !names.eq(fields.iter().map(|field| &field.name)) {
                     return Err(Mismatch(format!(
                         "the fields of {} are asked for, each once and in this order",
-                        self.display(ty)
+                        self.summary(ty)
                     )));
                 }
                 for (field, (name, value)) in fields.iter().zip(values) {
-                    let inside = |error| Mismatch(format!("field {name:?}: {error}"));
+                    let inside =
+                        |error| Mismatch(format!("field \"{}\": {error}", printable(name)));
                     self.lower(value, field.ty, out).map_err(inside)?;
                 }
             }
@@ -248,7 +250,7 @@ impl Types {
     }
 
     fn no_case(&self, ty: Type, name: &str) -> Mismatch {
-        Mismatch(format!("{name:?} is none of {}", self.display(ty)))
+        Mismatch(format!("\"{}\" is none of {}", printable(name), self.summary(ty)))
     }
 
     fn lower_payload(
@@ -261,14 +263,17 @@ impl Types {
         match (value, ty) {
             (None, None) => Ok(()),
             (Some(value), Some(ty)) => {
-                let inside = |error| Mismatch(format!("case {case:?}: {error}"));
+                let inside = |error| Mismatch(format!("case \"{}\": {error}", printable(case)));
                 self.lower(value, ty, out).map_err(inside)
             }
             (None, Some(ty)) => Err(Mismatch(format!(
-                "the case {case:?} has a value, of the type {}, which is missing",
-                self.display(ty)
+                "the case \"{}\" has a value, of the type {}, which is missing",
+                printable(case),
+                self.summary(ty)
             ))),
-            (Some(_), None) => Err(Mismatch(format!("the case {case:?} has no value"))),
+            (Some(_), None) => {
+                Err(Mismatch(format!("the case \"{}\" has no value", printable(case))))
+            }
         }
     }
 
