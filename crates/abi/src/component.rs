@@ -4,6 +4,7 @@
 //! ([`wire`]): the guest writes them straight from linear memory, and the host reads them into Rust's own types
 //! ([`Lift`], [`Lower`]) or, where those are only known at run time, into a [`Val`].
 
+mod display;
 mod lift;
 mod lower;
 mod types;

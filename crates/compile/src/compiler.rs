@@ -143,7 +143,9 @@ impl Compiler {
         let engine = &self.inner.engine;
         let compiled = match &info {
             Info::Module(_) => engine.precompile_module(wasm),
-            Info::Component(_) => engine.precompile_component(wasm),
+            Info::Component(_) => component::unless_it_panics("the compiler", || {
+                Ok(engine.precompile_component(wasm))
+            })?,
         };
         let code = compiled.map_err(|error| {
             // The input is valid, so what is left are limits of the compiler. The chain of causes

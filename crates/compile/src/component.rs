@@ -11,6 +11,7 @@ use instances::{Component, Item, Kind, Op, Program};
 use interface::Interface;
 use nesting::Nesting;
 use sandgrain_abi::component::ComponentInfo;
+use std::panic::AssertUnwindSafe;
 use wasmparser::types::Types;
 use wasmparser::{
     ComponentAlias, ComponentExport, ComponentImport, ComponentInstance, ComponentOuterAliasKind,
@@ -28,6 +29,22 @@ pub(crate) fn unsupported(message: impl Into<String>) -> Error {
 
 /// Validates a component in binary format, function bodies included, and describes it.
 pub(crate) fn validate(wasm: &[u8]) -> Result<ComponentInfo, Error> {
+    unless_it_panics("the validator", || read(wasm))
+}
+
+/// Does work on a component, over some of which the validator is known to panic, valid ones among them. Where
+/// panics abort, so do these.
+pub(crate) fn unless_it_panics<T>(
+    who: &str,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    // Nothing that the work has changed is used after a panic.
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(unsupported(format!("{who} has a defect that it runs into; see the panic's message")))
+    })
+}
+
+fn read(wasm: &[u8]) -> Result<ComponentInfo, Error> {
     let mut validator = Validator::new_with_features(config::wasm_features());
     let mut parser = Parser::new(0);
     parser.set_features(config::wasm_features());

@@ -31,7 +31,8 @@
 //! A small component can describe very much, with types in types and instances in instances. Beyond the
 //! validator's limits, which bound each type, there are three: components and instances are nested at most
 //! 100 levels deep, an instance has at most 100,000 items of all kinds, and the description of what is imported
-//! and exported takes at most 16 MiB.
+//! and exported takes at most 16 MiB. Over a few components the engine's validator panics; the panic's message
+//! is printed, and the component refused.
 //!
 //! # The artifact's format
 //!

@@ -59,6 +59,25 @@ fn function_bodies_are_validated() {
     assert!(error.to_string().contains("type mismatch"), "{error}");
 }
 
+/// The validator's own defects are errors too.
+#[test]
+fn a_panic_of_the_validator_is_an_error() {
+    let text = r#"(component
+      (component $c
+        (type $t (instance (type $u u8) (export "u" (type (eq $u)))))
+        (type $i (instance
+          (alias outer 1 $t (type $t))
+          (export "a" (instance (type $t)))
+          (export "b" (instance (type $t)))))
+        (import "i" (instance (type $i))))
+      (type $u u8)
+      (instance $a (export "u" (type $u)))
+      (instance $i (export "a" (instance $a)) (export "b" (instance $a)))
+      (instance (instantiate $c (with "i" (instance $i)))))"#;
+    let message = unsupported(text);
+    assert!(message.contains("the validator has a defect"), "{message}");
+}
+
 #[test]
 fn a_name_cannot_command_a_terminal() {
     // The text format has escapes, and names of instances' exports are checked by the validator, so that what

@@ -73,6 +73,7 @@ mod stop;
 mod store;
 mod typed;
 mod vcpus;
+pub mod wave;
 mod workers;
 
 pub use engine::{Engine, EngineBuilder};

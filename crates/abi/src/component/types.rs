@@ -4,7 +4,6 @@ use crate::codec::{DecodeError, Decoder, Encode, Encoder};
 use crate::types::MemoryType;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// A type. What is not a plain one is looked up in the component's [`Types`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,128 +167,6 @@ impl Types {
             Type::Defined(number) => self.defs.get(number as usize),
             _ => None,
         }
-    }
-
-    /// The type as WIT writes it, in full.
-    pub fn display(&self, ty: Type) -> impl fmt::Display + '_ {
-        Shown { types: self, ty }
-    }
-
-    /// The function's type as WIT writes it.
-    pub fn display_function<'a>(&'a self, ty: &'a FunctionType) -> impl fmt::Display + 'a {
-        ShownFunction { types: self, ty }
-    }
-}
-
-struct ShownFunction<'a> {
-    types: &'a Types,
-    ty: &'a FunctionType,
-}
-
-impl fmt::Display for ShownFunction<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("func(")?;
-        for (i, Field { name, ty }) in self.ty.params.iter().enumerate() {
-            let comma = if i > 0 { ", " } else { "" };
-            write!(f, "{comma}{name}: {}", self.types.display(*ty))?;
-        }
-        f.write_str(")")?;
-        match self.ty.result {
-            Some(ty) => write!(f, " -> {}", self.types.display(ty)),
-            None => Ok(()),
-        }
-    }
-}
-
-struct Shown<'a> {
-    types: &'a Types,
-    ty: Type,
-}
-
-impl Shown<'_> {
-    fn resource(&self, number: u32) -> &str {
-        let resource = self.types.resources.get(number as usize);
-        resource.and_then(|resource| resource.path.last()).map_or("resource", String::as_str)
-    }
-
-    fn list<T>(
-        f: &mut fmt::Formatter<'_>,
-        head: &str,
-        items: &[T],
-        mut show: impl FnMut(&mut fmt::Formatter<'_>, &T) -> fmt::Result,
-        tail: &str,
-    ) -> fmt::Result {
-        f.write_str(head)?;
-        for (i, item) in items.iter().enumerate() {
-            f.write_str(if i > 0 { ", " } else { "" })?;
-            show(f, item)?;
-        }
-        f.write_str(tail)
-    }
-
-    fn def(&self, f: &mut fmt::Formatter<'_>, def: &TypeDef) -> fmt::Result {
-        let show = |ty: Type| self.types.display(ty);
-        match def {
-            TypeDef::List(ty) => write!(f, "list<{}>", show(*ty)),
-            TypeDef::FixedList(ty, len) => write!(f, "list<{}, {len}>", show(*ty)),
-            TypeDef::Option(ty) => write!(f, "option<{}>", show(*ty)),
-            TypeDef::Result { ok: None, err: None } => f.write_str("result"),
-            TypeDef::Result { ok: Some(ok), err: None } => write!(f, "result<{}>", show(*ok)),
-            TypeDef::Result { ok: None, err: Some(err) } => write!(f, "result<_, {}>", show(*err)),
-            TypeDef::Result { ok: Some(ok), err: Some(err) } => {
-                write!(f, "result<{}, {}>", show(*ok), show(*err))
-            }
-            TypeDef::Tuple(types) => {
-                Self::list(f, "tuple<", types, |f, ty| write!(f, "{}", show(*ty)), ">")
-            }
-            TypeDef::Record(fields) => {
-                let field = |f: &mut fmt::Formatter<'_>, field: &Field| {
-                    write!(f, "{}: {}", field.name, show(field.ty))
-                };
-                Self::list(f, "record { ", fields, field, " }")
-            }
-            TypeDef::Variant(cases) => {
-                let case = |f: &mut fmt::Formatter<'_>, case: &Case| match case.ty {
-                    Some(ty) => write!(f, "{}({})", case.name, show(ty)),
-                    None => f.write_str(&case.name),
-                };
-                Self::list(f, "variant { ", cases, case, " }")
-            }
-            TypeDef::Enum(names) => {
-                Self::list(f, "enum { ", names, |f, name| f.write_str(name), " }")
-            }
-            TypeDef::Flags(names) => {
-                Self::list(f, "flags { ", names, |f, name| f.write_str(name), " }")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.ty {
-            Type::Bool => "bool",
-            Type::S8 => "s8",
-            Type::U8 => "u8",
-            Type::S16 => "s16",
-            Type::U16 => "u16",
-            Type::S32 => "s32",
-            Type::U32 => "u32",
-            Type::S64 => "s64",
-            Type::U64 => "u64",
-            Type::F32 => "f32",
-            Type::F64 => "f64",
-            Type::Char => "char",
-            Type::String => "string",
-            Type::Own(number) => return write!(f, "own<{}>", self.resource(number)),
-            Type::Borrow(number) => return write!(f, "borrow<{}>", self.resource(number)),
-            Type::Defined(_) => {
-                return match self.types.def(self.ty) {
-                    Some(def) => self.def(f, def),
-                    None => f.write_str("(an unknown type)"),
-                };
-            }
-        })
     }
 }
 
@@ -461,12 +338,7 @@ impl Encode for Types {
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let types = Self { defs: from.list()?, resources: from.list()? };
         // What goes through types by recursion counts on these to come to an end.
-        let sound = |(at, def): (usize, &TypeDef)| parts(def).all(|ty| types.is_sound(ty, at));
-        if types.defs.iter().enumerate().all(sound) {
-            Ok(types)
-        } else {
-            Err(from.error("sound types"))
-        }
+        if types.are_sound() { Ok(types) } else { Err(from.error("sound types")) }
     }
 }
 
@@ -524,6 +396,40 @@ impl Types {
             Some(TypeDef::Result { ok, err }) => cases(&mut [*ok, *err].into_iter()),
             Some(TypeDef::Flags(names)) => Some(names.len().div_ceil(32)),
         }
+        }
+    }
+}
+
+/// How deep a type can be nested, as wasmparser has it.
+const MAX_DEPTH: u32 = 100;
+
+/// How many parts a type can have, those of its parts included, as wasmparser has it.
+const MAX_SIZE: u32 = 1_000_000;
+
+impl Types {
+    /// Whether each definition names only what there is before it, and none is too deep or too large.
+    fn are_sound(&self) -> bool {
+        let mut extents: Vec<(u32, u32)> = Vec::with_capacity(self.defs.len());
+        for (at, def) in self.defs.iter().enumerate() {
+            let (mut depth, mut size) = (1, 1_u32);
+            for ty in parts(def) {
+                if !self.is_sound(ty, at) {
+                    return false;
+                }
+                let of = match ty {
+                    Type::Defined(number) => extents.get(number as usize).copied(),
+                    _ => None,
+                };
+                let (of_depth, of_size) = of.unwrap_or((1, 1));
+                depth = depth.max(1 + of_depth);
+                size = size.saturating_add(of_size);
+            }
+            if depth > MAX_DEPTH || size > MAX_SIZE {
+                return false;
+            }
+            extents.push((depth, size));
+        }
+        true
     }
 
     /// Whether a type names only resources that there are, and definitions before the one with this number.

@@ -5,6 +5,7 @@ use super::lower::Lower;
 use super::wire::{Reader, ResourceHandle, Writer};
 use super::{ResourceOrigin, Type, TypeDef, Types};
 use crate::codec::DecodeError;
+use crate::text::printable;
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::format;
@@ -113,7 +114,7 @@ impl Types {
     fn mismatch(&self, ty: Type, val: &Val) -> Mismatch {
         Mismatch(format!(
             "a value of the type {} is asked for, this is a {}",
-            self.display(ty),
+            self.summary(ty),
             val.kind()
         ))
     }
@@ -187,8 +188,8 @@ impl Types {
             (TypeDef::FixedList(element, len), Val::List(items))
                 if items.len() == *len as usize =>
             {
-                for item in items {
-                    self.lower(item, *element, out)?;
+                for (at, item) in items.iter().enumerate() {
+                    self.lower(item, *element, out).map_err(|error| self.in_list(at, error))?;
                 }
             }
             (TypeDef::Record(fields), Val::Record(values)) => {
@@ -196,17 +197,18 @@ impl Types {
                 if !names.eq(fields.iter().map(|field| &field.name)) {
                     return Err(Mismatch(format!(
                         "the fields of {} are asked for, each once and in this order",
-                        self.display(ty)
+                        self.summary(ty)
                     )));
                 }
                 for (field, (name, value)) in fields.iter().zip(values) {
-                    let inside = |error| Mismatch(format!("field {name:?}: {error}"));
+                    let inside =
+                        |error| Mismatch(format!("field \"{}\": {error}", printable(name)));
                     self.lower(value, field.ty, out).map_err(inside)?;
                 }
             }
             (TypeDef::Tuple(types), Val::Tuple(values)) if types.len() == values.len() => {
-                for (ty, value) in types.iter().zip(values) {
-                    self.lower(value, *ty, out)?;
+                for (at, (ty, value)) in types.iter().zip(values).enumerate() {
+                    self.lower(value, *ty, out).map_err(|error| self.in_list(at, error))?;
                 }
             }
             (TypeDef::Variant(cases), Val::Variant(name, value)) => {
@@ -248,7 +250,7 @@ impl Types {
     }
 
     fn no_case(&self, ty: Type, name: &str) -> Mismatch {
-        Mismatch(format!("{name:?} is none of {}", self.display(ty)))
+        Mismatch(format!("\"{}\" is none of {}", printable(name), self.summary(ty)))
     }
 
     fn lower_payload(
@@ -261,14 +263,17 @@ impl Types {
         match (value, ty) {
             (None, None) => Ok(()),
             (Some(value), Some(ty)) => {
-                let inside = |error| Mismatch(format!("case {case:?}: {error}"));
+                let inside = |error| Mismatch(format!("case \"{}\": {error}", printable(case)));
                 self.lower(value, ty, out).map_err(inside)
             }
             (None, Some(ty)) => Err(Mismatch(format!(
-                "the case {case:?} has a value, of the type {}, which is missing",
-                self.display(ty)
+                "the case \"{}\" has a value, of the type {}, which is missing",
+                printable(case),
+                self.summary(ty)
             ))),
-            (Some(_), None) => Err(Mismatch(format!("the case {case:?} has no value"))),
+            (Some(_), None) => {
+                Err(Mismatch(format!("the case \"{}\" has no value", printable(case))))
+            }
         }
     }
 
@@ -343,9 +348,9 @@ impl Types {
                 Val::Bytes(from.raw(*len as usize)?.to_vec())
             }
             TypeDef::FixedList(element, len) => {
-                from.charge((*len as usize).saturating_mul(size_of::<Val>()))?;
-                let items = (0..*len).map(|_| self.lift(*element, from));
-                Val::List(items.collect::<Result<_, _>>()?)
+                let len = *len as usize;
+                from.charge(len.saturating_mul(size_of::<Val>()))?;
+                Val::List(self.lift_each(core::iter::repeat_n(*element, len), from)?)
             }
             TypeDef::Record(fields) => {
                 from.charge(fields.len() * size_of::<(String, Val)>())?;
@@ -358,8 +363,7 @@ impl Types {
             }
             TypeDef::Tuple(types) => {
                 from.charge(types.len() * size_of::<Val>())?;
-                let values = types.iter().map(|ty| self.lift(*ty, from));
-                Val::Tuple(values.collect::<Result<_, _>>()?)
+                Val::Tuple(self.lift_each(types.iter().copied(), from)?)
             }
             TypeDef::Variant(cases) => {
                 let case = from.u32()? as usize;
@@ -383,15 +387,17 @@ impl Types {
                 Ok(self.lift_payload(*ok, from)?)
             }),
             TypeDef::Flags(names) => {
-                let mut set = Vec::new();
-                for names in names.chunks(8) {
-                    let bits = from.u8()?;
-                    if u32::from(bits) >> names.len() != 0 {
+                let bytes = from.raw(names.len().div_ceil(8))?;
+                let count = bytes.iter().map(|bits| bits.count_ones() as usize).sum::<usize>();
+                from.charge(count * size_of::<String>())?;
+                let mut set = Vec::with_capacity(count);
+                for (bits, names) in bytes.iter().zip(names.chunks(8)) {
+                    if u32::from(*bits) >> names.len() != 0 {
                         return Err(from.error("flags that there are"));
                     }
                     for (at, name) in names.iter().enumerate() {
                         if bits >> at & 1 == 1 {
-                            from.charge(size_of::<String>() + name.len())?;
+                            from.charge(name.len())?;
                             set.push(name.clone());
                         }
                     }
@@ -411,6 +417,20 @@ impl Types {
         self.lift(ty, from).map(|value| Some(Box::new(value)))
     }
 
+    /// Reads a value of each type, which the budget has been charged for. Collecting them would take up to
+    /// twice as much, as their number is not known where each can fail.
+    fn lift_each(
+        &self,
+        types: impl ExactSizeIterator<Item = Type>,
+        from: &mut Reader<'_>,
+    ) -> Result<Vec<Val>, DecodeError> {
+        let mut values = Vec::with_capacity(types.len());
+        for ty in types {
+            values.push(self.lift(ty, from)?);
+        }
+        Ok(values)
+    }
+
     fn lift_list(&self, element: Type, from: &mut Reader<'_>) -> Result<Vec<Val>, DecodeError> {
         macro_rules! run {
             ($($ty:ident: $rust:ty),*) => {
@@ -426,7 +446,7 @@ impl Types {
                     })*
                     _ => {
                         let count = from.count(size_of::<Val>())?;
-                        (0..count).map(|_| self.lift(element, from)).collect()
+                        self.lift_each(core::iter::repeat_n(element, count), from)
                     }
                 }
             };
