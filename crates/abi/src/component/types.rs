@@ -396,7 +396,6 @@ impl Types {
             Some(TypeDef::Result { ok, err }) => cases(&mut [*ok, *err].into_iter()),
             Some(TypeDef::Flags(names)) => Some(names.len().div_ceil(32)),
         }
-        }
     }
 }
 

@@ -268,7 +268,7 @@ impl ComponentFunctions {
             }
             Err(rust) => Err(format!(
                 "the component wants {}, the host function is {rust}",
-                types.display_function(ty)
+                types.summary_of_function(ty)
             )),
         })
     }
@@ -401,7 +401,7 @@ fn dynamic(
         (Some(ty), Some(value)) => types.lower(&value, ty, &mut out)?,
         (None, None) => {}
         (Some(ty), None) => {
-            return Err(format!("it returned nothing, its type is {}", types.display(ty)).into());
+            return Err(format!("it returned nothing, its type is {}", types.summary(ty)).into());
         }
         (None, Some(value)) => {
             return Err(format!("it returned a {}, its type has no result", value.kind()).into());

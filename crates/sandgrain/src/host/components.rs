@@ -75,7 +75,7 @@ impl Host {
             Some(_) if self.wasi.is_none() => Err("WASI is not granted".to_owned()),
             Some(function) if !function.has_type(ty, types) => Err(format!(
                 "the component wants {}, which is not its type in {}",
-                types.display_function(ty),
+                types.summary_of_function(ty),
                 function.instance()
             )),
             Some(function) => Ok(WASI_FUNCTIONS + u32::from(function.index())),

@@ -173,7 +173,7 @@ impl Sandbox {
         if !is_result || !P::is_of(ty, types) {
             return Err(Error::BadCall(format!(
                 "{name:?} has the type {}; it was called with {} for {}",
-                types.display_function(ty),
+                types.summary_of_function(ty),
                 type_name::<P>(),
                 type_name::<R>()
             )));
@@ -193,7 +193,7 @@ impl Sandbox {
         if args.len() != ty.params.len() {
             return Err(Error::BadCall(format!(
                 "{name:?} has the type {}; it was called with {} arguments",
-                types.display_function(ty),
+                types.summary_of_function(ty),
                 args.len()
             )));
         }
