@@ -9,7 +9,9 @@ use crate::codec::{DecodeError, Decoder, Encode, Encoder};
 use crate::component::Payload;
 use crate::value::Value;
 
-pub use crate::command::{Command, ComponentImport, ImportSource, ImportedItem, PageRange};
+pub use crate::command::{
+    Command, ComponentImport, ImportSource, ImportedItem, Known, PageRange, Promise,
+};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -265,8 +267,8 @@ pub enum Outcome {
     Component {
         /// Its result.
         result: Payload,
-        /// Resources of the host that have been dropped since it was last told.
-        dropped: Vec<Dropped>,
+        /// Calls that have been queued since the host was last asked something.
+        queued: Vec<Queued>,
     },
 }
 
@@ -297,10 +299,10 @@ impl Encode for Outcome {
                 out.u8(5);
                 out.str(limit);
             }
-            Self::Component { result, dropped } => {
+            Self::Component { result, queued } => {
                 out.u8(6);
                 result.encode(out);
-                out.list(dropped);
+                out.list(queued);
             }
         }
     }
@@ -313,29 +315,37 @@ impl Encode for Outcome {
             3 => Self::Trapped(Trap::decode(from)?),
             4 => Self::Refused(String::decode(from)?),
             5 => Self::Limited(String::decode(from)?),
-            6 => Self::Component { result: Payload::decode(from)?, dropped: from.list()? },
+            6 => Self::Component { result: Payload::decode(from)?, queued: from.list()? },
             _ => return Err(from.error("an outcome")),
         })
     }
 }
 
-/// A resource of the host that the guest has dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dropped {
-    /// The function that resources of its type are dropped by.
+/// A call of a host function whose answer the guest has not waited for: it returns nothing, or the guest could tell
+/// what ([`Promise`]). Dropping a resource of the host is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// The function's number.
     pub function: u32,
-    /// The host's number of it.
-    pub resource: u32,
+    /// Its arguments; they have no attachments.
+    pub args: Vec<u8>,
+    /// The handle that the guest has for the resource that is returned: from [`PROMISED`] on, and not used before.
+    pub made: Option<u32>,
 }
 
-impl Encode for Dropped {
+/// Handles from this number on are the guest's own names of resources that queued calls return.
+pub const PROMISED: u32 = 1 << 31;
+
+impl Encode for Queued {
     fn encode(&self, out: &mut Encoder<'_>) {
         out.u32(self.function);
-        out.u32(self.resource);
+        out.bytes(&self.args);
+        self.made.encode(out);
     }
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { function: from.u32()?, resource: from.u32()? })
+        let function = from.u32()?;
+        Ok(Self { function, args: from.bytes()?.to_vec(), made: Option::decode(from)? })
     }
 }
 
@@ -380,12 +390,12 @@ pub enum Request {
     },
     /// Call a host function for a component.
     ComponentCall {
-        /// The function's number; [`HostReply::NO_FUNCTION`] only to tell what has been dropped.
+        /// The function's number; [`HostReply::NO_FUNCTION`] only for those that have been queued.
         function: u32,
         /// The arguments.
         args: Payload,
-        /// Resources of the host that have been dropped since it was last told.
-        dropped: Vec<Dropped>,
+        /// Calls that have been queued since the host was last asked something.
+        queued: Vec<Queued>,
     },
     /// Take a run of bytes of a linear memory, which a later outcome has attached.
     Send(MemoryRange),
@@ -462,11 +472,11 @@ impl Encode for Request {
                 out.u8(7);
                 out.u64(*size);
             }
-            Self::ComponentCall { function, args, dropped } => {
+            Self::ComponentCall { function, args, queued } => {
                 out.u8(8);
                 out.u32(*function);
                 args.encode(out);
-                out.list(dropped);
+                out.list(queued);
             }
             Self::Send(range) => {
                 out.u8(9);
@@ -497,7 +507,7 @@ impl Encode for Request {
             8 => Self::ComponentCall {
                 function: from.u32()?,
                 args: Payload::decode(from)?,
-                dropped: from.list()?,
+                queued: from.list()?,
             },
             9 => Self::Send(MemoryRange::decode(from)?),
             10 => Self::Receive { attachment: from.u32()?, place: MemoryRange::decode(from)? },

@@ -2,6 +2,7 @@
 
 use crate::canonical::{Arguments, HostArguments, HostResult, Lifted, Lowered, Returned};
 use crate::instances::Made;
+use crate::promises::Promises;
 use crate::report::Aborted;
 use crate::{Embedder, State};
 use alloc::format;
@@ -9,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use sandgrain_abi::HostReply;
 use sandgrain_abi::component::{Payload, ResourceHandle};
-use sandgrain_abi::message::{ComponentImport, Dropped, ImportedItem, Outcome};
+use sandgrain_abi::message::{ComponentImport, ImportedItem, Known, Outcome, Promise};
 use wasmtime::component::{Func, Linker, LinkerInstance, ResourceAny, ResourceType};
 use wasmtime::{AsContextMut, Engine, Error, Result, Store, StoreContextMut};
 
@@ -26,12 +27,9 @@ pub(crate) struct Components {
     resources: Vec<Option<ResourceAny>>,
     /// Numbers that are free again.
     free: Vec<u32>,
-    /// Resources of the host that the guest has dropped, of which it has not told the host yet.
-    dropped: Vec<Dropped>,
+    /// Calls of the host that it has not been told of yet, and what is known without asking.
+    pub(crate) promises: Promises,
 }
-
-/// Dropped resources that are kept until the host is asked something else.
-const MAX_DROPPED: usize = 64;
 
 impl Components {
     fn keep(&mut self, resource: ResourceAny) -> Result<ResourceHandle> {
@@ -58,11 +56,6 @@ impl Components {
     fn get(&self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get(number as usize).copied().flatten();
         resource.ok_or_else(|| Error::msg(format!("no resource {number}")))
-    }
-
-    /// What the guest has dropped since the host was last told.
-    pub(crate) fn take_dropped(&mut self) -> Vec<Dropped> {
-        core::mem::take(&mut self.dropped)
     }
 }
 
@@ -109,12 +102,12 @@ fn define<E: Embedder>(linker: &mut Linker<State<E>>, import: &ComponentImport) 
         place = place.into_instance(instance)?;
     }
     match import.item {
-        ImportedItem::Function { number, params, results } => {
-            function(&mut place, name, number, params, results)
+        ImportedItem::Function { number, params, results, promise } => {
+            function(&mut place, name, number, (params, results), promise)
         }
         ImportedItem::Resource { ty, drop } if ty < MAX_HOST_TYPES => {
             place.resource(name, ResourceType::host_dynamic(ty), move |store, rep| {
-                dropped(store, Dropped { function: drop, resource: rep })
+                dropped(store, drop, rep)
             })
         }
         ImportedItem::Resource { .. } => {
@@ -129,8 +122,8 @@ fn function<E: Embedder>(
     place: &mut LinkerInstance<'_, State<E>>,
     name: &str,
     number: u32,
-    params: u8,
-    results: u8,
+    (params, results): (u8, u8),
+    promise: Promise,
 ) -> Result<()> {
     macro_rules! with {
         ($($params:literal)*) => {
@@ -139,13 +132,13 @@ fn function<E: Embedder>(
                     ($params, 0) => place.func_wrap(
                         name,
                         move |store: StoreContextMut<'_, State<E>>, args: HostArguments<E, $params>| {
-                            call_host(store, number, args.0).map(HostResult::<E, 0>::new)
+                            call_host(store, number, promise, args.0).map(HostResult::<E, 0>::new)
                         },
                     ),
                     ($params, 1) => place.func_wrap(
                         name,
                         move |store: StoreContextMut<'_, State<E>>, args: HostArguments<E, $params>| {
-                            call_host(store, number, args.0).map(HostResult::<E, 1>::new)
+                            call_host(store, number, promise, args.0).map(HostResult::<E, 1>::new)
                         },
                     ),
                 )*
@@ -160,14 +153,22 @@ fn function<E: Embedder>(
 fn call_host<E: Embedder>(
     mut store: StoreContextMut<'_, State<E>>,
     function: u32,
+    promise: Promise,
     args: Lifted,
 ) -> Result<Lowered> {
     let components = &mut store.data_mut().components;
+    if args.attachments.is_empty()
+        && args.resources.is_empty()
+        && let Some(body) = components.promises.answer(function, promise, &args.body)
+    {
+        let payload = Payload { body, ..Payload::default() };
+        return Ok(Lowered { payload, resources: Vec::new() });
+    }
     let args = outgoing(components, args)?;
     let borrowed: Vec<u32> =
         args.resources.iter().filter(|handle| !handle.owned).map(|handle| handle.number).collect();
-    let dropped = components.take_dropped();
-    let reply = E::call_component(&mut store, function, args, dropped);
+    let queued = components.promises.take();
+    let reply = E::call_component(&mut store, function, args, queued);
     // What was lent for the call goes back with it.
     for number in borrowed {
         let resource = store.data_mut().components.take(number)?;
@@ -182,14 +183,22 @@ fn call_host<E: Embedder>(
 }
 
 /// The guest has dropped a resource of the host, which learns of it when it is asked the next time.
-fn dropped<E: Embedder>(mut store: StoreContextMut<'_, State<E>>, dropped: Dropped) -> Result<()> {
-    let components = &mut store.data_mut().components;
-    components.dropped.push(dropped);
-    if components.dropped.len() < MAX_DROPPED {
-        return Ok(());
+fn dropped<E: Embedder>(
+    mut store: StoreContextMut<'_, State<E>>,
+    function: u32,
+    resource: u32,
+) -> Result<()> {
+    if !store.data_mut().components.promises.drop_resource(function, resource) {
+        flush(&mut store)?;
+        store.data_mut().components.promises.drop_resource(function, resource);
     }
-    let dropped = components.take_dropped();
-    match E::call_component(&mut store, HostReply::NO_FUNCTION, Payload::default(), dropped) {
+    Ok(())
+}
+
+/// Has the host do what is queued.
+fn flush<E: Embedder>(store: &mut StoreContextMut<'_, State<E>>) -> Result<()> {
+    let queued = store.data_mut().components.promises.take();
+    match E::call_component(store, HostReply::NO_FUNCTION, Payload::default(), queued) {
         Ok(HostReply::Component(_)) => Ok(()),
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
         Ok(_) => Err(Error::msg("the host answered with something else")),
@@ -202,15 +211,29 @@ pub(crate) fn call<E: Embedder>(
     instance: u32,
     path: &[String],
     args: Payload,
+    known: Vec<Known>,
 ) -> Result<Outcome> {
     let function = find(store, instance, path)?;
     let function = function.typed::<Arguments<E>, Returned<E>>(&*store)?;
-    let args = incoming(&mut store.as_context_mut().data_mut().components, args)?;
-    let returned = function.call(&mut *store, Arguments::new(args))?;
     let mut store = store.as_context_mut();
     let components = &mut store.data_mut().components;
+    let args = incoming(components, args)?;
+    components.promises.know(known);
+    let returned = function.call(&mut store, Arguments::new(args));
+    let components = &mut store.data_mut().components;
+    components.promises.know(Vec::new());
+    let returned = match returned {
+        Ok(returned) => returned,
+        Err(error) => {
+            // What it had done before it failed is done.
+            if !error.is::<Aborted>() && !components.promises.is_empty() {
+                flush(&mut store)?;
+            }
+            return Err(error);
+        }
+    };
     let result = outgoing(components, returned.0)?;
-    Ok(Outcome::Component { result, dropped: components.take_dropped() })
+    Ok(Outcome::Component { result, queued: components.promises.take() })
 }
 
 fn find<E: Embedder>(

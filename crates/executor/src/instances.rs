@@ -107,8 +107,8 @@ impl<E: Embedder> Instances<E> {
             Command::InstantiateComponent { address, len, imports } => {
                 components::instantiate(&self.engine, &mut self.store, address, len, &imports)
             }
-            Command::CallComponent { instance, path, args } => {
-                components::call(&mut self.store, instance, &path, args)
+            Command::CallComponent { instance, path, args, known } => {
+                components::call(&mut self.store, instance, &path, args, known)
             }
             Command::DropResource(number) => components::drop_resource(&mut self.store, number),
             Command::Touch(ranges) => {

@@ -11,6 +11,7 @@ extern crate alloc;
 mod canonical;
 mod components;
 mod instances;
+mod promises;
 mod report;
 mod values;
 
@@ -19,7 +20,7 @@ pub use instances::{Instances, Sizes};
 use alloc::string::String;
 use alloc::vec::Vec;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{Dropped, PageRange};
+use sandgrain_abi::message::{PageRange, Queued};
 use sandgrain_abi::{HostReply, Value};
 use wasmtime::component::Component;
 use wasmtime::{Caller, Engine, Memory, Module, Result, Store, StoreContextMut, StoreLimits};
@@ -67,7 +68,7 @@ pub trait Embedder: Sized + 'static {
         args: Vec<Value>,
     ) -> Result<HostReply, String>;
 
-    /// Calls a function of the host for a component, after telling it which of its resources have been dropped.
+    /// Calls a function of the host for a component, after those that have been queued.
     ///
     /// # Errors
     /// A sentence about what went wrong on the way.
@@ -75,7 +76,7 @@ pub trait Embedder: Sized + 'static {
         store: &mut StoreContextMut<'_, State<Self>>,
         function: u32,
         args: Payload,
-        dropped: Vec<Dropped>,
+        queued: Vec<Queued>,
     ) -> Result<HostReply, String>;
 
     /// Where the host finds a run of bytes of a linear memory, while it answers a call; `None` if it cannot

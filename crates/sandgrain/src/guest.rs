@@ -16,7 +16,7 @@ use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::component::{Attachment, Payload};
 use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
-use sandgrain_abi::message::{Boot, Command, Dropped, HostReply, MemoryRange, Request};
+use sandgrain_abi::message::{Boot, Command, HostReply, MemoryRange, Queued, Request};
 use sandgrain_abi::text::printable;
 use sandgrain_abi::{Encode, Value};
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
@@ -72,8 +72,8 @@ pub(crate) struct HostCall {
 pub(crate) struct ComponentCall {
     pub(crate) function: u32,
     pub(crate) args: Payload,
-    /// What it has dropped before.
-    pub(crate) dropped: Vec<Dropped>,
+    /// What it has queued before.
+    pub(crate) queued: Vec<Queued>,
 }
 
 /// Either.
@@ -367,8 +367,8 @@ impl Guest {
                 let call = GuestCall::Core(HostCall { function, memory, args });
                 return self.guest_call(call, host);
             }
-            Request::ComponentCall { function, args, dropped } => {
-                let call = GuestCall::Component(ComponentCall { function, args, dropped });
+            Request::ComponentCall { function, args, queued } => {
+                let call = GuestCall::Component(ComponentCall { function, args, queued });
                 return self.guest_call(call, host);
             }
             Request::Send(range) => self.send_run(range)?,

@@ -10,6 +10,7 @@ use sandgrain_abi::component::Writer;
 use sandgrain_abi::message::HostReply;
 use sandgrain_abi::types::{FuncType, ValType};
 use sandgrain_wasi::{Cancel, Function, Reach, Reply, ValueType, Wasi, component};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -41,8 +42,10 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Later> + Send>>;
 pub(crate) struct Host {
     pub(crate) functions: HostFunctions,
     pub(crate) components: ComponentFunctions,
-    /// Whether what a component has dropped before its call is dropped already.
-    pub(crate) has_dropped: bool,
+    /// Whether what was queued before a call of a component is done already.
+    pub(crate) has_run_queue: bool,
+    /// What the guest's own names of resources of the host stand for.
+    pub(crate) promised: BTreeMap<u32, u32>,
     /// Bytes that one call of a component may pass.
     pub(crate) call_bytes: u64,
     pub(crate) wasi: Option<Wasi>,

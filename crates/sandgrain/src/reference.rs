@@ -13,7 +13,7 @@ use crate::stats::Stats;
 use crate::stop::Target;
 use sandgrain_abi::Value;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{Command, Dropped, HostReply, PageRange};
+use sandgrain_abi::message::{Command, HostReply, PageRange, Queued};
 use sandgrain_abi::types::ModuleInfo;
 use sandgrain_executor::{Embedder, Instances, Sizes, State};
 use std::cell::RefCell;
@@ -208,11 +208,11 @@ impl Embedder for Process {
         store: &mut StoreContextMut<'_, State<Self>>,
         function: u32,
         args: Payload,
-        dropped: Vec<Dropped>,
+        queued: Vec<Queued>,
     ) -> Result<HostReply, String> {
         let process = &mut store.data_mut().embedder;
         process.host_calls += 1;
-        let call = ComponentCall { function, args, dropped };
+        let call = ComponentCall { function, args, queued };
         match process.host.call_component(&call, &[]) {
             Ok(Answer { reply, attachments }) => {
                 ATTACHMENTS.replace(attachments);

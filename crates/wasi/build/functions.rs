@@ -181,7 +181,7 @@ fn call(
     let (params, result) = signature(item);
     let mut lifted: Vec<String> = params.iter().map(|ty| types.lift(ty)).collect();
     if let Item::Drop(..) = item {
-        lifted.push("Resource::new_own(from.u32()?)".into());
+        lifted.push("Resource::new_own(from.handle()?)".into());
     }
     let mut code = format!(
         "/// `{}` of `{}`.\nfn call_{number}({}from: &mut Reader<'_>) -> Result<Prepared, DecodeError> {{\n",

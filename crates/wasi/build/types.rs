@@ -48,8 +48,8 @@ impl<'a> Types<'a> {
         let def = self.def(*id);
         match &def.kind {
             TypeDefKind::Type(ty) => self.lift(ty),
-            TypeDefKind::Handle(Handle::Own(_)) => "Resource::new_own(from.u32()?)".into(),
-            TypeDefKind::Handle(Handle::Borrow(_)) => "Resource::new_borrow(from.u32()?)".into(),
+            TypeDefKind::Handle(Handle::Own(_)) => "Resource::new_own(from.handle()?)".into(),
+            TypeDefKind::Handle(Handle::Borrow(_)) => "Resource::new_borrow(from.handle()?)".into(),
             TypeDefKind::List(element) => match run(element) {
                 Some(rust) => format!("<Vec<{rust}> as Lift>::lift(from)?"),
                 None => format!("lift_list(from, |from| Ok({}))?", self.lift(element)),

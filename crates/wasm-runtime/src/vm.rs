@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::NonNull;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{Dropped, MemoryRange, PageRange};
+use sandgrain_abi::message::{MemoryRange, PageRange, Queued};
 use sandgrain_abi::{HostReply, Request, Value, layout};
 use sandgrain_executor::{Embedder, State};
 use sandgrain_guest::channel;
@@ -95,9 +95,9 @@ impl Embedder for Vm {
         _: &mut StoreContextMut<'_, State<Self>>,
         function: u32,
         args: Payload,
-        dropped: Vec<Dropped>,
+        queued: Vec<Queued>,
     ) -> Result<HostReply, String> {
-        channel::ask(&Request::ComponentCall { function, args, dropped }).map_err(|e| e.to_string())
+        channel::ask(&Request::ComponentCall { function, args, queued }).map_err(|e| e.to_string())
     }
 
     fn locate(run: &[u8]) -> Option<Attachment> {

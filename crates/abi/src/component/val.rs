@@ -329,7 +329,7 @@ impl Types {
             Type::Char => Val::Char(Lift::lift(from)?),
             Type::String => Val::String(Lift::lift(from)?),
             Type::Own(number) | Type::Borrow(number) => match self.origin(number) {
-                ResourceOrigin::Imported => Val::HostResource(from.u32()?),
+                ResourceOrigin::Imported => Val::HostResource(from.handle()?),
                 ResourceOrigin::Defined => Val::Resource(from.resource()?),
             },
             Type::Defined(_) => match self.def(ty) {

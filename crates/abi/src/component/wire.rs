@@ -16,7 +16,8 @@
 //! copied once: between linear memory and where they are needed.
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
-use crate::message::MemoryRange;
+use crate::message::{MemoryRange, PROMISED};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Bytes from which on a run that the host sends is an attachment. Smaller ones fit into the mailbox with
@@ -178,6 +179,7 @@ pub struct Reader<'a> {
     decoder: Decoder<'a>,
     attachments: &'a [&'a [u8]],
     resources: &'a [ResourceHandle],
+    promised: Option<&'a BTreeMap<u32, u32>>,
     budget: usize,
     is_over_budget: bool,
 }
@@ -192,7 +194,29 @@ impl<'a> Reader<'a> {
         resources: &'a [ResourceHandle],
         budget: usize,
     ) -> Self {
-        Self { decoder: Decoder::new(body), attachments, resources, budget, is_over_budget: false }
+        let decoder = Decoder::new(body);
+        Self { decoder, attachments, resources, promised: None, budget, is_over_budget: false }
+    }
+
+    /// The same, with what the guest's own names of resources of the host stand for.
+    #[must_use]
+    pub fn with_promised(mut self, promised: &'a BTreeMap<u32, u32>) -> Self {
+        self.promised = Some(promised);
+        self
+    }
+
+    /// Reads a handle of a resource of the host.
+    ///
+    /// # Errors
+    /// When there are fewer bytes, or it is a name that stands for nothing.
+    pub fn handle(&mut self) -> Result<u32, DecodeError> {
+        let handle = self.u32()?;
+        match self.promised {
+            Some(promised) if handle >= PROMISED => {
+                promised.get(&handle).copied().ok_or(self.error("a resource that was returned"))
+            }
+            _ => Ok(handle),
+        }
     }
 
     /// Whether reading has failed because the budget was used up.

@@ -40,8 +40,8 @@ impl From<GuestCall> for Request {
             GuestCall::Core(HostCall { function, memory, args }) => {
                 Request::HostCall { function, memory, args }
             }
-            GuestCall::Component(ComponentCall { function, args, dropped }) => {
-                Request::ComponentCall { function, args, dropped }
+            GuestCall::Component(ComponentCall { function, args, queued }) => {
+                Request::ComponentCall { function, args, queued }
             }
         }
     }

@@ -4,14 +4,21 @@ use super::{Host, Later, Pending};
 use crate::error::{Error, Result};
 use crate::guest::{self, ComponentCall};
 use sandgrain_abi::component::{FunctionType, Reader, Types, Writer};
-use sandgrain_abi::message::{Dropped, HostReply, ImportedItem};
+use sandgrain_abi::message::{HostReply, ImportedItem, Known, PROMISED, Promise, Queued};
+use sandgrain_wasi::Cancel;
 use sandgrain_wasi::component::{Answer, Function, Reply};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A reader of a call's arguments.
-fn reader<'a>(call: &'a ComponentCall, attachments: &'a [&'a [u8]], budget: u64) -> Reader<'a> {
+fn reader<'a>(
+    call: &'a ComponentCall,
+    attachments: &'a [&'a [u8]],
+    promised: &'a BTreeMap<u32, u32>,
+    budget: u64,
+) -> Reader<'a> {
     let budget = usize::try_from(budget).unwrap_or(usize::MAX);
-    Reader::new(&call.args.body, attachments, &call.args.resources, budget)
+    Reader::new(&call.args.body, attachments, &call.args.resources, budget).with_promised(promised)
 }
 
 /// Numbers from this one on are those of WASI's functions.
@@ -54,6 +61,34 @@ impl Host {
         }
     }
 
+    /// What the guest can tell of the answers of a function.
+    pub(crate) fn promise(number: u32) -> Promise {
+        let Some(function) = wasi_function(number) else { return Promise::None };
+        let (interface, _) = function.instance().split_once('@').unwrap_or_default();
+        Promise::of(interface, function.name())
+    }
+
+    /// What calls of these functions with a handle would return, of those that a component imports.
+    pub(crate) fn known(
+        &mut self,
+        imports: &BTreeMap<u32, Vec<String>>,
+        names: &[&str],
+        handle: u32,
+    ) -> Result<Vec<Known>> {
+        // Nothing is under way that could be stopped.
+        self.cancel = Cancel::new();
+        let mut known = Vec::new();
+        for number in imports.keys() {
+            let Some(function) = wasi_function(*number) else { continue };
+            if names.contains(&function.name()) {
+                let args = handle.to_le_bytes().to_vec();
+                let result = self.run_now(function, &args)?;
+                known.push(Known { function: *number, args, result });
+            }
+        }
+        Ok(known)
+    }
+
     /// The number of the function that satisfies an import.
     ///
     /// # Errors
@@ -83,24 +118,102 @@ impl Host {
         }
     }
 
-    /// Drops resources of the host.
-    pub(crate) fn drop_resources(&mut self, dropped: &[Dropped]) -> Result<()> {
-        for Dropped { function, resource } in dropped {
-            if *function < WASI_FUNCTIONS {
-                self.components.dropped(*function, *resource)?;
-                continue;
-            }
-            let body = resource.to_le_bytes();
-            let args = Reader::new(&body, &[], &[], body.len());
-            let (Some(function), Some(wasi)) = (wasi_function(*function), &mut self.wasi) else {
-                return Err(Error::Guest(format!(
-                    "it dropped by function {function}, never given"
-                )));
-            };
-            wasi.call_component(function, args, &self.cancel)
-                .map_err(|error| self.error_of_wasi(|| name(function), error))?;
+    /// Does the calls that the guest has queued, each of which must return what the guest could tell.
+    pub(crate) fn run_queue(&mut self, queued: &[Queued]) -> Result<()> {
+        for call in queued {
+            self.run_queued_call(call, true)?;
         }
         Ok(())
+    }
+
+    /// The same, up to the first call that would have to wait. How many have been done.
+    pub(crate) fn run_queue_now(&mut self, queued: &[Queued]) -> Result<usize> {
+        for (at, call) in queued.iter().enumerate() {
+            if !self.run_queued_call(call, false)? {
+                return Ok(at);
+            }
+        }
+        Ok(queued.len())
+    }
+
+    /// Does a queued call. `false`: it would have to wait, and may not.
+    fn run_queued_call(&mut self, call: &Queued, may_wait: bool) -> Result<bool> {
+        if call.function < WASI_FUNCTIONS {
+            // Of the embedder's own only the dropping of a resource is queued.
+            let resource = call.args.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            self.components.dropped(call.function, resource)?;
+            return Ok(true);
+        }
+        let Some(function) = wasi_function(call.function) else {
+            return Err(Error::Guest(format!("it queued function {}, never given", call.function)));
+        };
+        let is_write = matches!(Self::promise(call.function), Promise::Write | Promise::WriteAndFlush);
+        let result = match is_write {
+            true => match self.write(function, &call.args, may_wait)? {
+                Some(result) => result,
+                None => return Ok(false),
+            },
+            false => self.run_now(function, &call.args)?,
+        };
+        self.check_promise(function, call, &result)?;
+        Ok(true)
+    }
+
+    /// Writes to a stream as much as the guest was told that it takes. Where it does not take that at once, it is waited
+    /// for; `None`: it may not be.
+    fn write(&mut self, function: Function, args: &[u8], may_wait: bool) -> Result<Option<Vec<u8>>> {
+        let streams = function.instance();
+        let find = |name| {
+            let missing = || Error::Host(format!("there is no {name} in {streams}"));
+            Function::lookup(streams, name).ok_or_else(missing)
+        };
+        let Some((handle, run)) = args.split_first_chunk::<4>() else {
+            return Err(Error::Guest("it queued a write to nothing".to_owned()));
+        };
+        let permitted = self.run_now(find("[method]output-stream.check-write")?, handle)?;
+        let room = match permitted.as_slice() {
+            [0, room @ ..] => room.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+            _ => 0,
+        };
+        if room >= run.len() as u64 {
+            return self.run_now(find("[method]output-stream.write")?, args).map(Some);
+        }
+        if !may_wait {
+            return Ok(None);
+        }
+        self.run_now(find("[method]output-stream.blocking-write-and-flush")?, args).map(Some)
+    }
+
+    /// Calls a function of WASI's.
+    fn run_now(&mut self, function: Function, args: &[u8]) -> Result<Vec<u8>> {
+        let Some(wasi) = &mut self.wasi else {
+            return Err(Error::Guest("it queued a call of WASI, never given".to_owned()));
+        };
+        let budget = usize::try_from(self.call_bytes).unwrap_or(usize::MAX);
+        let args = Reader::new(args, &[], &[], budget).with_promised(&self.promised);
+        match wasi.call_component(function, args, &self.cancel) {
+            Ok(Reply::Value(out)) => Ok(out.finish().0.body),
+            Ok(Reply::Exit(code)) => Err(Error::Exit(code)),
+            Err(error) => Err(self.error_of_wasi(|| name(function), error)),
+        }
+    }
+
+    /// Whether a queued call has returned what the guest could tell: nothing, `ok`, or a resource.
+    fn check_promise(&mut self, function: Function, call: &Queued, result: &[u8]) -> Result<()> {
+        match (call.made, result) {
+            (None, [] | [0]) => Ok(()),
+            (Some(name), [handle @ ..] | [0, handle @ ..])
+                if handle.len() == 4 && name >= PROMISED && !self.promised.contains_key(&name) =>
+            {
+                let handle = handle.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                self.promised.insert(name, handle);
+                Ok(())
+            }
+            _ => Err(Error::HostFunction {
+                function: name(function),
+                source: "it has failed, after the guest had gone on as if it had not".into(),
+            }),
+        }
     }
 
     /// Whether the answer to a component's call is put off, because it takes its time, and there is no thread that
@@ -113,7 +226,7 @@ impl Host {
         if !self.awaits {
             return Ok(false);
         }
-        if let Err(error) = self.drop_resources(&call.dropped) {
+        if let Err(error) = self.run_queue(&call.queued) {
             if error.is_final() {
                 return Err(error);
             }
@@ -121,8 +234,8 @@ impl Host {
             self.answer = Some(Later::Failed(error));
             return Ok(false);
         }
-        self.has_dropped = true;
-        let mut args = reader(call, attachments, self.call_bytes);
+        self.has_run_queue = true;
+        let mut args = reader(call, attachments, &self.promised, self.call_bytes);
         if call.function < WASI_FUNCTIONS {
             let pending = self.components.begin(call.function, &mut args);
             self.pending = pending.map(|pending| -> Pending {
@@ -166,10 +279,10 @@ impl Host {
     }
 
     fn answer_component(&mut self, call: &ComponentCall, attachments: &[&[u8]]) -> Result<Writer> {
-        let has_dropped = std::mem::take(&mut self.has_dropped);
+        let has_run_queue = std::mem::take(&mut self.has_run_queue);
         let answer = self.answer.take();
-        if !has_dropped && answer.is_none() {
-            self.drop_resources(&call.dropped)?;
+        if !has_run_queue && answer.is_none() {
+            self.run_queue(&call.queued)?;
         }
         if call.function == HostReply::NO_FUNCTION {
             return match answer {
@@ -177,7 +290,7 @@ impl Host {
                 _ => Ok(Writer::new()),
             };
         }
-        let mut args = reader(call, attachments, self.call_bytes);
+        let mut args = reader(call, attachments, &self.promised, self.call_bytes);
         let is_wasi = call.function >= WASI_FUNCTIONS;
         let result = match answer {
             Some(Later::Component(answer)) if !is_wasi => {

@@ -19,7 +19,7 @@ use crate::learned::PageSet;
 use crate::linear_memory::LinearMemory;
 use crate::module::Module;
 use crate::stats::Stats;
-use sandgrain_abi::message::{Command, Outcome};
+use sandgrain_abi::message::{Command, Outcome, Queued};
 
 /// How far a guest has come with what it was told.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Execute(Command),
     /// To go on with the answer that it waits for.
     Resume,
+    /// Nothing: the host is to do what it has queued.
+    RunQueue(Vec<Queued>),
 }
 
 impl Step {
@@ -43,6 +45,10 @@ impl Step {
         match self {
             Self::Execute(command) => machine.execute(command, host),
             Self::Resume => machine.resume(host),
+            Self::RunQueue(queued) => {
+                host.run_queue(queued)?;
+                Ok(Progress::Done(Outcome::Returned(Vec::new())))
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::stats::Stats;
 use crate::typed::WasmValues;
 use crate::vcpus::{Guest, Job};
 use sandgrain_abi::Value;
-use sandgrain_abi::message::Command;
+use sandgrain_abi::message::{Command, Outcome, Queued};
 use std::mem;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -121,6 +121,10 @@ impl Underway<'_> {
             self.sandbox.host.awaits = false;
             let pending = match progress? {
                 Progress::Waiting => self.sandbox.host.pending.take(),
+                Progress::Done(Outcome::Component { result, queued }) => {
+                    self.run_queue(queued).await?;
+                    return Ok(Progress::Done(Outcome::Component { result, queued: Vec::new() }));
+                }
                 done @ Progress::Done(_) => return Ok(done),
             };
             let Some(pending) = pending else { return Ok(Progress::Waiting) };
@@ -132,6 +136,16 @@ impl Underway<'_> {
             self.sandbox.host.answer = Some(answer);
             step = Step::Resume;
         }
+    }
+
+    /// Does what the guest has queued: here, unless that has to wait for somebody.
+    async fn run_queue(&mut self, mut queued: Vec<Queued>) -> Result<()> {
+        let done = self.sandbox.host.run_queue_now(&queued)?;
+        if done == queued.len() {
+            return Ok(());
+        }
+        queued.drain(..done);
+        self.run(Step::RunQueue(queued)).await.map(|_| ())
     }
 
     /// Has the guest run on a vCPU thread, as soon as one is free.

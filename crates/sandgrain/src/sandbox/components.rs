@@ -7,7 +7,7 @@ use crate::component::{
 use crate::error::{Error, Result, described};
 use crate::machine::Step;
 use sandgrain_abi::component::{Attachment, Payload, ResourceHandle};
-use sandgrain_abi::message::{Command, Outcome};
+use sandgrain_abi::message::{Command, Known, Outcome};
 use std::any::type_name;
 use tracing::Instrument;
 
@@ -54,7 +54,7 @@ params! {
 }
 
 /// A call that has been written down.
-struct Prepared {
+pub(super) struct Prepared {
     command: Command,
     attachments: Vec<Vec<u8>>,
 }
@@ -206,10 +206,30 @@ impl Sandbox {
         Ok((self.prepared(instance, path.clone(), out), ty.clone()))
     }
 
+    /// A call of a function of the main instance, with what the guest need not ask for.
+    pub(super) fn prepare_known(
+        &self,
+        name: &str,
+        args: &[Val],
+        answers: Vec<Known>,
+    ) -> Result<Prepared> {
+        let (mut prepared, _) = self.prepare_values(self.main, name, args)?;
+        if let Command::CallComponent { known, .. } = &mut prepared.command {
+            *known = answers;
+        }
+        Ok(prepared)
+    }
+
+    /// Makes a call of a function that returns nothing.
+    pub(super) async fn call_prepared(&mut self, name: &str, prepared: Prepared) -> Result<()> {
+        let outcome = self.execute_attached_async(name, prepared).await?;
+        self.lifted(name, outcome, |_| Ok(()))
+    }
+
     fn prepared(&self, instance: Instance, path: Vec<String>, out: Writer) -> Prepared {
         let (args, attachments) = out.finish();
         Prepared {
-            command: Command::CallComponent { instance: instance.0, path, args },
+            command: Command::CallComponent { instance: instance.0, path, args, known: Vec::new() },
             attachments,
         }
     }
@@ -257,8 +277,8 @@ impl Sandbox {
         lift: impl FnOnce(&mut Reader<'_>) -> Result<T, sandgrain_abi::DecodeError>,
     ) -> Result<T> {
         let payload = match outcome {
-            Outcome::Component { result, dropped } => {
-                self.host.drop_resources(&dropped)?;
+            Outcome::Component { result, queued } => {
+                self.host.run_queue(&queued)?;
                 result
             }
             outcome => return Err(self.unexpected(outcome)),

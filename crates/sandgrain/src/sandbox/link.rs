@@ -2,6 +2,7 @@
 
 use super::Sandbox;
 use crate::error::{Error, ImportError, Result};
+use crate::host::Host;
 use crate::host_functions::HostImport;
 use crate::module::Module;
 use sandgrain_abi::component::{ComponentInfo, Function, ResourceOrigin};
@@ -78,7 +79,8 @@ impl Sandbox {
                 Ok(number) => {
                     self.component_imports.insert(number, path.clone());
                     let (params, results) = types.flat_counts(ty);
-                    let item = ImportedItem::Function { number, params, results };
+                    let promise = Host::promise(number);
+                    let item = ImportedItem::Function { number, params, results, promise };
                     imports.push(ComponentImport { path: path.clone(), item });
                 }
                 Err(problem) => missing(path, problem),

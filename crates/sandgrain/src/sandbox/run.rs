@@ -89,6 +89,7 @@ impl Sandbox {
                 instance: self.main.0,
                 path,
                 args: Payload::default(),
+                known: Vec::new(),
             }));
         }
         match self.module(self.main)?.export(START) {
@@ -124,8 +125,8 @@ impl Sandbox {
         match result {
             Ok(Progress::Waiting) => Ok(None),
             Ok(Progress::Done(Outcome::Returned(values))) if values.is_empty() => Ok(Some(0)),
-            Ok(Progress::Done(Outcome::Component { result, dropped })) => {
-                self.host.drop_resources(&dropped)?;
+            Ok(Progress::Done(Outcome::Component { result, queued })) => {
+                self.host.run_queue(&queued)?;
                 // `result`: ok or err.
                 match result.body.as_slice() {
                     [failed @ (0 | 1)] => Ok(Some(i32::from(*failed))),

@@ -472,7 +472,7 @@ impl Encode for Told {
                 out.u8(9);
                 out.u32(call.function);
                 call.args.encode(out);
-                out.list(&call.dropped);
+                out.list(&call.queued);
                 out.list(attachments);
                 out.u8(u8::from(*again));
             }
@@ -521,7 +521,7 @@ impl Encode for Told {
                 call: ComponentCall {
                     function: from.u32()?,
                     args: Payload::decode(from)?,
-                    dropped: from.list()?,
+                    queued: from.list()?,
                 },
                 attachments: from.list()?,
                 again: from.bool()?,
