@@ -1,11 +1,19 @@
 //! What a guest may have.
 
+mod component;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use wasmtime_wasi::FsPerms;
 
+use crate::network::Grants;
 use crate::{Error, Input, Output};
+
+pub use component::{
+    DEFAULT_MAX_CALL_BYTES, DEFAULT_MAX_HANDLES, DEFAULT_MAX_POLL_LIST, DEFAULT_MAX_SOCKETS,
+    HttpLimits,
+};
 
 /// The limit of each output stream if the caller sets none, in bytes.
 pub const DEFAULT_OUTPUT_LIMIT: u64 = 16 << 20;
@@ -59,6 +67,12 @@ pub struct WasiConfig {
     pub(crate) stderr_limit: u64,
     pub(crate) max_open_files: u32,
     pub(crate) cancellable_files: bool,
+    pub(crate) network: Grants,
+    pub(crate) http: HttpLimits,
+    pub(crate) max_handles: u32,
+    pub(crate) max_call_bytes: u64,
+    pub(crate) max_poll_list: u32,
+    pub(crate) max_sockets: u32,
 }
 
 impl Default for WasiConfig {
@@ -75,6 +89,12 @@ impl Default for WasiConfig {
             stderr_limit: DEFAULT_OUTPUT_LIMIT,
             max_open_files: DEFAULT_MAX_OPEN_FILES,
             cancellable_files: false,
+            network: Grants::default(),
+            http: HttpLimits::default(),
+            max_handles: DEFAULT_MAX_HANDLES,
+            max_call_bytes: DEFAULT_MAX_CALL_BYTES,
+            max_poll_list: DEFAULT_MAX_POLL_LIST,
+            max_sockets: DEFAULT_MAX_SOCKETS,
         }
     }
 }
@@ -170,7 +190,8 @@ impl WasiConfig {
     /// Sets how many descriptors the guest may have open, its streams and directories included.
     ///
     /// The guest shares the descriptors of this process with all others, hence the limit. Beyond
-    /// it `path_open` answers with error number 33 (`EMFILE`).
+    /// it `path_open` answers with error number 33 (`EMFILE`). A component may open as many files, its streams and
+    /// directories not included; beyond them `open-at` answers with `insufficient-memory`.
     #[must_use]
     pub fn max_open_files(mut self, limit: u32) -> Self {
         self.max_open_files = limit;
@@ -181,7 +202,8 @@ impl WasiConfig {
     /// hangs.
     ///
     /// Off by default: a file operation then takes about 1 µs instead of 25 µs, and a guest may
-    /// open only regular files and directories (others answer with error number 58, `ENOTSUP`).
+    /// open only regular files and directories (others answer with error number 58, `ENOTSUP`, or
+    /// `unsupported`).
     /// Ask for it when granting a network file system, or named pipes or devices. An operation
     /// that never ends keeps its thread even after the call was cancelled.
     #[must_use]

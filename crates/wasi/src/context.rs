@@ -10,6 +10,7 @@ use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
+use crate::component::{Slot, State};
 use crate::{
     Cancel, Error, Function, ListSizes, Stream, Streams, WasiConfig, open, runtime, sleep,
 };
@@ -42,6 +43,8 @@ pub struct Wasi {
     config: WasiConfig,
     streams: Streams,
     context: Option<WasiP1Ctx>,
+    /// What a component's calls work on. The same guest never makes both kinds.
+    pub(crate) component: Slot,
     sizes: ListSizes,
     open_files: u32,
     /// Whether descriptors that were there from the start have been closed or replaced.
@@ -69,6 +72,7 @@ impl Wasi {
             config,
             streams,
             context: None,
+            component: Slot::default(),
             sizes: ListSizes::default(),
             open_files: 0,
             moved_descriptors: false,
@@ -82,15 +86,18 @@ impl Wasi {
     }
 
     /// Whether the guest has descriptors that a new WASI with the same configuration would not have:
-    /// files that it has opened, or streams and directories that it has closed or put in another's place.
+    /// files that it has opened, or streams and directories that it has closed or put in another's place. For a
+    /// component these are all handles of resources.
     pub fn has_open_files(&self) -> bool {
-        self.moved_descriptors || self.open_files > self.initial_descriptors()
+        self.moved_descriptors
+            || self.open_files > self.initial_descriptors()
+            || self.component.ask(State::has_resources, true)
     }
 
     /// Whether the guest was given random bytes. Two guests that go on from the same state would share
     /// them.
     pub fn has_given_randomness(&self) -> bool {
-        self.gave_randomness
+        self.gave_randomness || self.component.ask(State::gave_randomness, true)
     }
 
     fn initial_descriptors(&self) -> u32 {
@@ -104,7 +111,7 @@ impl Wasi {
 
     /// Whether a call has been made, and with it the context built.
     pub fn is_created(&self) -> bool {
-        self.context.is_some()
+        self.context.is_some() || self.component.ask(|_| true, true)
     }
 
     /// Answers one call of the guest.
@@ -304,6 +311,15 @@ fn build(
     environment: &[(String, String)],
     streams: &Streams,
 ) -> Result<WasiP1Ctx, Error> {
+    Ok(builder(config, environment, streams)?.build_p1())
+}
+
+/// What both previews are granted. Network is for whoever wants more to add.
+pub(crate) fn builder(
+    config: &WasiConfig,
+    environment: &[(String, String)],
+    streams: &Streams,
+) -> Result<WasiCtxBuilder, Error> {
     config.check()?;
     let mut builder = WasiCtxBuilder::new();
     // The directories take this setting when they are opened, so it goes first.
@@ -324,5 +340,5 @@ fn build(
     }
     // Sockets are denied by default. Denying them again survives a change of that default.
     builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-    Ok(builder.build_p1())
+    Ok(builder)
 }

@@ -47,6 +47,31 @@ pub enum Error {
     /// its memory.
     #[error("the WASI call trapped: {0}")]
     Trap(String),
+    /// What came as the arguments of a component's call are none of this function, or take more memory than one
+    /// call may.
+    #[error("the arguments of {function} cannot be read: {problem}")]
+    Arguments {
+        /// The function that was called.
+        function: &'static str,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// The guest wanted more than its configuration allows.
+    #[error(
+        "the guest wanted more than {limit} {what}; raise {setting} in the WASI configuration if this many are \
+         expected"
+    )]
+    Limit {
+        /// What it wanted.
+        what: &'static str,
+        /// How many it may have.
+        limit: u64,
+        /// What sets the limit: a method of [`WasiConfig`](crate::WasiConfig).
+        setting: &'static str,
+    },
+    /// A call of the component is still waiting: the caller is at fault, not the guest's program.
+    #[error("another call of this component is still waiting; await it or drop it first")]
+    Busy,
     /// The number of arguments does not fit the function: the caller is at fault, not the guest's
     /// program.
     #[error("{function} takes {expected} arguments and was called with {actual}")]

@@ -1,11 +1,11 @@
-//! WASI preview 1 for Sandgrain, answered on the host.
+//! WASI preview 1 for Sandgrain, answered on the host, and WASI 0.2 for [components](component).
 //!
 //! A guest's import of `wasi_snapshot_preview1` becomes a hypercall that carries a function and
 //! its raw arguments. [`Wasi::call`] answers it with wasmtime-wasi's own implementation, on a
 //! slice of guest memory and without a wasmtime `Store`.
 //!
 //! Nothing is granted unless [`WasiConfig`] says so: no files, no environment, no arguments, no
-//! standard streams, and never a socket. Clocks and randomness are the host's, at the time of the
+//! standard streams, and no network, which preview 1 never gets. Clocks and randomness are the host's, at the time of the
 //! call.
 //!
 //! Every call stops when its [`Cancel`] does, also while it waits for a timer or a stream.
@@ -14,7 +14,8 @@
 //! slower way.
 //!
 //! A call is answered on the thread that makes it, which waits where the call does. Only the usual sleep,
-//! `poll_oneoff` with one relative timer, can be waited for without a thread ([`Wasi::sleeps_for`]).
+//! `poll_oneoff` with one relative timer, can be waited for without a thread ([`Wasi::sleeps_for`]); and all calls
+//! of components ([`Wasi::begin_component_call`]).
 //!
 //! ```
 //! use sandgrain_wasi::{Cancel, Output, Reply, Wasi, WasiConfig};
@@ -33,11 +34,13 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+pub mod component;
 mod config;
 mod context;
 mod error;
 mod functions;
 mod input;
+mod network;
 mod open;
 mod output;
 mod reach;
@@ -45,11 +48,16 @@ mod runtime;
 mod sleep;
 
 pub use cancel::Cancel;
-pub use config::{Access, DEFAULT_MAX_OPEN_FILES, DEFAULT_OUTPUT_LIMIT, Preopen, WasiConfig};
+pub use config::{
+    Access, DEFAULT_MAX_CALL_BYTES, DEFAULT_MAX_HANDLES, DEFAULT_MAX_OPEN_FILES,
+    DEFAULT_MAX_POLL_LIST, DEFAULT_MAX_SOCKETS, DEFAULT_OUTPUT_LIMIT, HttpLimits, Preopen,
+    WasiConfig,
+};
 pub use context::{Reply, Wasi};
 pub use error::{Error, Stream};
 pub use functions::{Function, ValueType};
 pub use input::{Input, PipeReader};
+pub use network::Destination;
 pub use output::{Output, PipeWriter, Streams};
 pub use reach::{ListSizes, Reach};
 pub use sleep::sleep;

@@ -223,6 +223,10 @@ impl Pollable for Sink {
 impl OutputStream for Sink {
     fn write(&mut self, mut bytes: Bytes) -> Result<(), StreamError> {
         let mut state = lock(&self.0.state);
+        if state.busy {
+            // Nobody who has asked first gets here. Each such write would take a thread.
+            return Err(StreamError::trap("written to before it was ready for it"));
+        }
         let room = self.0.limit.saturating_sub(state.written);
         if bytes.len() as u64 > room {
             // What fits is still written. `check_write` reports the rest when that is done.

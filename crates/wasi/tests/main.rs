@@ -4,6 +4,7 @@
 
 mod basics;
 mod cancel;
+mod component;
 mod files;
 mod functions;
 mod hostile;
