@@ -77,9 +77,9 @@ pub fn generate(resolve: &Resolve) -> String {
             calls.push_str(&code);
             let params: Vec<String> = params.iter().map(|ty| types.shape(ty)).collect();
             let result = result.map_or("None".into(), |ty| format!("Some({})", types.shape(&ty)));
-            write!(
+            writeln!(
                 table,
-                "Entry {{ interface: {place}, name: {:?}, params: &[{}], result: {result}, prepare: call_{number} }},\n",
+                "Entry {{ interface: {place}, name: {:?}, params: &[{}], result: {result}, prepare: call_{number} }},",
                 name(&item),
                 params.join(", "),
             )
@@ -191,7 +191,7 @@ fn call(
     );
     let mut args = Vec::new();
     for (at, value) in lifted.iter().enumerate() {
-        write!(code, "let arg{at} = {value};\n").unwrap();
+        writeln!(code, "let arg{at} = {value};").unwrap();
         args.push(format!("arg{at}"));
     }
     code.push_str("Ok(prepared(move |state| Box::pin(async move {\n");
@@ -202,9 +202,9 @@ fn call(
             resource => format!("{}_{method}", names::snake(resource)),
         };
         args.insert(0, "state".into());
-        write!(code, "let result = overrides::{own}({}).await;\n", args.join(", ")).unwrap();
+        writeln!(code, "let result = overrides::{own}({}).await;", args.join(", ")).unwrap();
         if error(types, resolve, result.as_ref()).is_some() {
-            write!(code, "let view = {view};\n").unwrap();
+            writeln!(code, "let view = {view};").unwrap();
         }
     } else {
         let object = names::camel(&object);

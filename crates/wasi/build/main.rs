@@ -3,6 +3,7 @@
 //!
 //! The WIT is the one that wasmtime-wasi's own bindings were made from, so that both have the same functions
 //! and types. What cannot be told from it is in the two tables of `functions.rs`.
+#![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 
 mod find;
 mod functions;

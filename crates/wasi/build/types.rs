@@ -97,7 +97,7 @@ impl<'a> Types<'a> {
                 for (number, case) in variant.cases.iter().enumerate() {
                     let payload = case.ty.as_ref().map(|ty| format!("({})", self.lift(ty)));
                     let (case, payload) = (names::camel(&case.name), payload.unwrap_or_default());
-                    write!(cases, "{number} => Ok({path}::{case}{payload}),\n").unwrap();
+                    writeln!(cases, "{number} => Ok({path}::{case}{payload}),").unwrap();
                 }
                 format!(
                     "match from.u32()? {{\n{cases}_ => Err(from.error(\"a case of {}\")),\n}}",
@@ -122,16 +122,16 @@ impl<'a> Types<'a> {
                     body.push_str("let bits = from.u8()?;\n");
                     if flags.len() < 8 {
                         let message = format!("flags of {}", names::name(def));
-                        write!(
+                        writeln!(
                             body,
-                            "if bits >> {} != 0 {{ return Err(from.error({message:?})); }}\n",
+                            "if bits >> {} != 0 {{ return Err(from.error({message:?})); }}",
                             flags.len()
                         )
                         .unwrap();
                     }
                     for (bit, flag) in flags.iter().enumerate() {
                         let flag = names::shouty(&flag.name);
-                        write!(body, "if bits >> {bit} & 1 == 1 {{ value |= {path}::{flag}; }}\n")
+                        writeln!(body, "if bits >> {bit} & 1 == 1 {{ value |= {path}::{flag}; }}")
                             .unwrap();
                     }
                 }
@@ -181,7 +181,7 @@ impl<'a> Types<'a> {
                 let mut code = format!("let ({},) = value;\n", items.join(", "));
                 for (item, ty) in items.iter().zip(&tuple.types) {
                     let each = self.lower(ty);
-                    write!(code, "{{ let value = {item}; {each} }}\n").unwrap();
+                    writeln!(code, "{{ let value = {item}; {each} }}").unwrap();
                 }
                 code
             }
@@ -210,7 +210,7 @@ impl<'a> Types<'a> {
                 let mut body = String::new();
                 for field in &record.fields {
                     let (field, write) = (names::snake(&field.name), self.lower(&field.ty));
-                    write!(body, "{{ let value = value.{field}; {write} }}\n").unwrap();
+                    writeln!(body, "{{ let value = value.{field}; {write} }}").unwrap();
                 }
                 body
             }
@@ -221,12 +221,12 @@ impl<'a> Types<'a> {
                     match &case.ty {
                         Some(ty) => {
                             let write = self.lower(ty);
-                            write!(
+                            writeln!(
                                 cases,
-                                "{path}::{name}(value) => {{ out.u32({number}); {write} }}\n"
+                                "{path}::{name}(value) => {{ out.u32({number}); {write} }}"
                             )
                         }
-                        None => write!(cases, "{path}::{name} => out.u32({number}),\n"),
+                        None => writeln!(cases, "{path}::{name} => out.u32({number}),"),
                     }
                     .unwrap();
                 }
@@ -236,7 +236,7 @@ impl<'a> Types<'a> {
                 let mut code = String::new();
                 for (number, case) in cases.cases.iter().enumerate() {
                     let name = names::camel(&case.name);
-                    write!(code, "{path}::{name} => {number},\n").unwrap();
+                    writeln!(code, "{path}::{name} => {number},").unwrap();
                 }
                 format!("out.u32(match value {{\n{code}}});")
             }
@@ -248,7 +248,7 @@ impl<'a> Types<'a> {
                         format!("u8::from(value.contains({path}::{flag})) << {bit}")
                     });
                     let bits: Vec<String> = bits.collect();
-                    write!(body, "out.u8({});\n", bits.join(" | ")).unwrap();
+                    writeln!(body, "out.u8({});", bits.join(" | ")).unwrap();
                 }
                 body
             }

@@ -25,6 +25,7 @@
 mod body;
 mod call;
 mod functions;
+#[allow(clippy::all, reason = "code that is generated is as plain as its generator")]
 mod generated;
 mod http;
 mod incoming;

@@ -32,6 +32,12 @@ fn wasi_function(number: u32) -> Option<Function> {
     u16::try_from(index).ok().and_then(Function::from_index)
 }
 
+/// The same of a number that the guest has sent.
+fn known_function(number: u32) -> Result<Function> {
+    let missing = || Error::Guest(format!("it called WASI function {number}, never given"));
+    wasi_function(number).ok_or_else(missing)
+}
+
 /// A function's name for people.
 fn name(function: Function) -> String {
     format!("{}#{}", function.instance(), function.name())
@@ -144,10 +150,9 @@ impl Host {
             self.components.dropped(call.function, resource)?;
             return Ok(true);
         }
-        let Some(function) = wasi_function(call.function) else {
-            return Err(Error::Guest(format!("it queued function {}, never given", call.function)));
-        };
-        let is_write = matches!(Self::promise(call.function), Promise::Write | Promise::WriteAndFlush);
+        let function = known_function(call.function)?;
+        let is_write =
+            matches!(Self::promise(call.function), Promise::Write | Promise::WriteAndFlush);
         let result = match is_write {
             true => match self.write(function, &call.args, may_wait)? {
                 Some(result) => result,
@@ -161,7 +166,12 @@ impl Host {
 
     /// Writes to a stream as much as the guest was told that it takes. Where it does not take that at once, it is waited
     /// for; `None`: it may not be.
-    fn write(&mut self, function: Function, args: &[u8], may_wait: bool) -> Result<Option<Vec<u8>>> {
+    fn write(
+        &mut self,
+        function: Function,
+        args: &[u8],
+        may_wait: bool,
+    ) -> Result<Option<Vec<u8>>> {
         let streams = function.instance();
         let find = |name| {
             let missing = || Error::Host(format!("there is no {name} in {streams}"));
@@ -202,7 +212,7 @@ impl Host {
     fn check_promise(&mut self, function: Function, call: &Queued, result: &[u8]) -> Result<()> {
         match (call.made, result) {
             (None, [] | [0]) => Ok(()),
-            (Some(name), [handle @ ..] | [0, handle @ ..])
+            (Some(name), [0, handle @ ..] | handle)
                 if handle.len() == 4 && name >= PROMISED && !self.promised.contains_key(&name) =>
             {
                 let handle = handle.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
@@ -299,7 +309,16 @@ impl Host {
             Some(Later::Wasi(answer)) if is_wasi => return self.wasi_reply(call.function, answer),
             Some(Later::Failed(error)) => return Err(error),
             Some(_) => return Err(Error::Host("another kind of call was answered".to_owned())),
-            None if is_wasi => return self.call_wasi_component(call.function, args),
+            None if is_wasi => {
+                let Some(wasi) = &mut self.wasi else {
+                    return Err(Error::Guest("it called WASI, never given".to_owned()));
+                };
+                let function = known_function(call.function)?;
+                let span = tracing::trace_span!("wasi", function = function.name());
+                let _entered = span.enter();
+                let reply = wasi.call_component(function, args, &self.cancel);
+                return self.wasi_reply(call.function, reply);
+            }
             None => self.components.call(call.function, &mut args, &self.cancel),
         };
         if args.is_over_budget() {
@@ -310,16 +329,6 @@ impl Host {
             });
         }
         result
-    }
-
-    fn call_wasi_component(&mut self, number: u32, args: Reader<'_>) -> Result<Writer> {
-        let (Some(function), Some(wasi)) = (wasi_function(number), &mut self.wasi) else {
-            return Err(Error::Guest(format!("it called WASI function {number}, never given")));
-        };
-        let span = tracing::trace_span!("wasi", function = function.name());
-        let _entered = span.enter();
-        let reply = wasi.call_component(function, args, &self.cancel);
-        self.wasi_reply(number, reply)
     }
 
     fn wasi_reply(

@@ -115,14 +115,6 @@ impl Function {
         (self.entry().prepare)(args)
     }
 
-    pub(super) fn params(self) -> &'static [Shape] {
-        self.entry().params
-    }
-
-    pub(super) fn result(self) -> Option<&'static Shape> {
-        self.entry().result.as_ref()
-    }
-
     fn entry(self) -> &'static Entry {
         &TABLE[usize::from(self.0)]
     }

@@ -107,11 +107,8 @@ impl Wasi {
             ));
         }
         let mut lent = self.lend()?;
-        let full = |_| Error::Limit {
-            what: "handles",
-            limit: lent_limit(self).into(),
-            setting: "max_handles",
-        };
+        let limit = self.config().max_handles.into();
+        let full = |_| Error::Limit { what: "handles", limit, setting: "max_handles" };
         let (sender, received) = oneshot::channel();
         let mut view = lent.http();
         let request = view.new_incoming_request(scheme, request).map_err(full)?;
@@ -126,8 +123,4 @@ impl Wasi {
         let response = Response { received, body_limit: limits.body_bytes };
         Ok(Incoming { request: request.rep(), response_outparam: outparam.rep(), response })
     }
-}
-
-fn lent_limit(wasi: &Wasi) -> u32 {
-    wasi.config().max_handles
 }

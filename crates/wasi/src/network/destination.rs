@@ -220,7 +220,7 @@ mod tests {
             "[::1]",
             "[::1]/129:1",
             "::1:80",
-            "https://example.com:443",
+            "https:example.com/:443",
             "[::ffff:10.0.0.0]/104:1",
             "user@example.com:443",
             "example.com:+1",

@@ -14,10 +14,10 @@ use super::support::{FILES, Guest, IO, StreamError};
 
 // Cases of `error-code`.
 const EXIST: u32 = 7;
-const INSUFFICIENT_MEMORY: u32 = 13;
-const NAME_TOO_LONG: u32 = 19;
+const INSUFFICIENT_MEMORY: u32 = 22;
+const NAME_TOO_LONG: u32 = 18;
 const NO_ENTRY: u32 = 20;
-const NOT_PERMITTED: u32 = 30;
+const NOT_PERMITTED: u32 = 31;
 const READ_ONLY_OR_PERMITTED: [u32; 2] = [33, NOT_PERMITTED];
 const UNSUPPORTED: u32 = 27;
 

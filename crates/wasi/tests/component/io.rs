@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use sandgrain_wasi::{Error, Input, Output, Stream, WasiConfig};
 
-use super::support::{Guest, IO, POLL, StreamError};
+use super::support::{Guest, IO, POLL, StreamError, handles};
 
 pub fn stdin(guest: &mut Guest) -> u32 {
     guest.call("wasi:cli/stdin@0.2.0", "get-stdin", ())
@@ -157,13 +157,13 @@ fn a_poll_tells_which_are_ready() {
     let input = stdin(&mut guest);
     let readable: u32 = guest.call(IO, "[method]input-stream.subscribe", input);
     let (soon, late) = (guest.timer(1_000_000), guest.timer(3_600_000_000_000));
-    let ready: Vec<u32> = guest.call(POLL, "poll", vec![late, readable, soon]);
+    let ready: Vec<u32> = guest.call(POLL, "poll", handles(&[late, readable, soon]));
     assert_eq!(ready, [2]);
     assert!(!guest.call::<bool>(POLL, "[method]pollable.ready", late));
     assert!(guest.call::<bool>(POLL, "[method]pollable.ready", soon));
 
     send.send(b"now".to_vec()).unwrap();
-    let ready: Vec<u32> = guest.call(POLL, "poll", vec![readable, late, readable]);
+    let ready: Vec<u32> = guest.call(POLL, "poll", handles(&[readable, late, readable]));
     assert_eq!(ready, [0, 2]);
     assert_eq!(guest.read(input, 10).unwrap(), b"now");
 }
@@ -171,7 +171,7 @@ fn a_poll_tells_which_are_ready() {
 #[test]
 fn an_empty_poll_traps() {
     let mut guest = Guest::new(WasiConfig::new());
-    let message = guest.trap(POLL, "poll", Vec::<u32>::new());
+    let message = guest.trap(POLL, "poll", handles(&[]));
     assert!(message.contains("empty poll list"), "{message}");
 }
 

@@ -4,4 +4,6 @@ mod cli;
 mod files;
 mod functions;
 mod io;
+mod limits;
 mod support;
+mod waiting;

@@ -11,7 +11,6 @@ pub const IO: &str = "wasi:io/streams@0.2.0";
 pub const POLL: &str = "wasi:io/poll@0.2.0";
 pub const CLOCK: &str = "wasi:clocks/monotonic-clock@0.2.0";
 pub const FILES: &str = "wasi:filesystem/types@0.2.0";
-pub const HTTP: &str = "wasi:http/types@0.2.0";
 
 pub struct Guest {
     pub wasi: Wasi,
@@ -97,17 +96,6 @@ impl Guest {
         self.call(IO, "[method]input-stream.blocking-read", (stream, length))
     }
 
-    pub fn read_to_end(&mut self, stream: u32) -> Vec<u8> {
-        let mut all = Vec::new();
-        loop {
-            match self.read(stream, 1 << 16) {
-                Ok(bytes) => all.extend(bytes),
-                Err(StreamError::Closed) => return all,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-    }
-
     pub fn write(&mut self, stream: u32, bytes: &[u8]) -> Result<(), StreamError> {
         for piece in bytes.chunks(4096) {
             self.call::<Result<(), StreamError>>(
@@ -121,6 +109,23 @@ impl Guest {
 
     pub fn timer(&mut self, nanoseconds: u64) -> u32 {
         self.call(CLOCK, "subscribe-duration", nanoseconds)
+    }
+}
+
+/// A handle in a list. A list of numbers travels in another way.
+pub struct Handle(u32);
+
+pub fn handles(handles: &[u32]) -> Vec<Handle> {
+    handles.iter().copied().map(Handle).collect()
+}
+
+impl Lower for Handle {
+    fn is_of(_: Type, _: &Types) -> bool {
+        false
+    }
+
+    fn lower(&self, out: &mut Writer) {
+        out.u32(self.0);
     }
 }
 
