@@ -13,7 +13,7 @@ use sandgrain_hypervisor::{Hypervisor, MemoryImage, Place};
 
 pub(crate) const MAGIC: [u8; 8] = *b"SGS\0\r\n\x1a\n";
 /// The version of the format. What its magic and version fields mean never changes.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 /// Magic, format version, length of the whole.
 pub(crate) const PREFIX: usize = 20;
 /// Bytes of the authentication code at the end.

@@ -126,6 +126,7 @@ fn the_instructions_of_virtualization_and_power_do_nothing() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "what this machine cannot show")]
 fn rights_of_protection_keys_end_with_the_guest() {
     // mov eax, -4 (no access by any key but the first); wrpkru
     let attacker = &mut Attacker::new();
