@@ -12,7 +12,7 @@ mod val;
 pub mod wire;
 
 pub use lift::Lift;
-pub use lower::Lower;
+pub use lower::{HostHandle, Lower};
 pub use types::{
     Case, ComponentInfo, Field, Function, FunctionType, Resource, ResourceOrigin, Type, TypeDef,
     Types,

@@ -1,6 +1,6 @@
 //! A component's values for Rust: lifting.
 
-use super::lower::{NOTHING, is_list, is_payload, tuple};
+use super::lower::{HostHandle, NOTHING, is_host_handle, is_list, is_payload, tuple};
 use super::wire::Reader;
 use super::{Type, TypeDef, Types};
 use crate::codec::DecodeError;
@@ -159,6 +159,16 @@ impl<'a, T: Lift<'a>> Lift<'a> for Box<T> {
     fn lift(from: &mut Reader<'a>) -> Result<Self, DecodeError> {
         from.charge(size_of::<T>())?;
         T::lift(from).map(Box::new)
+    }
+}
+
+impl Lift<'_> for HostHandle {
+    fn is_of(ty: Type, types: &Types) -> bool {
+        is_host_handle(ty, types)
+    }
+
+    fn lift(from: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        from.handle().map(Self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rust's values for a component: lowering.
 
 use super::wire::Writer;
-use super::{Type, TypeDef, Types};
+use super::{ResourceOrigin, Type, TypeDef, Types};
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -140,6 +140,27 @@ forward! {
     [T: Lower + ?Sized] &T => T;
     [T: Lower + ?Sized] Box<T> => T;
     [] Cow<'_, str> => str;
+}
+
+/// A handle of a resource of the host: the host's own number of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostHandle(pub u32);
+
+/// Whether a type is that of handles of the host's resources.
+pub(super) fn is_host_handle(ty: Type, types: &Types) -> bool {
+    let (Type::Own(number) | Type::Borrow(number)) = ty else { return false };
+    let resource = types.resources.get(number as usize);
+    resource.is_some_and(|resource| resource.origin == ResourceOrigin::Imported)
+}
+
+impl Lower for HostHandle {
+    fn is_of(ty: Type, types: &Types) -> bool {
+        is_host_handle(ty, types)
+    }
+
+    fn lower(&self, out: &mut Writer) {
+        out.u32(self.0);
+    }
 }
 
 impl<T: Lower> Lower for Option<T> {

@@ -49,7 +49,7 @@ fn written<R: Lower>(result: &R) -> Result<Writer, BoxError> {
 }
 
 /// Reads arguments and writes the result.
-type Call = Box<dyn FnMut(&mut Reader<'_>) -> Result<Writer, BoxError> + Send>;
+pub(crate) type Call = Box<dyn FnMut(&mut Reader<'_>) -> Result<Writer, BoxError> + Send>;
 
 /// What an asynchronous host function is going to return.
 pub(crate) type PendingWriter = Pin<Box<dyn Future<Output = Result<Writer, BoxError>> + Send>>;
@@ -185,6 +185,8 @@ pub(crate) enum Body {
     Now(Check, &'static str, Call),
     /// It returns when its future is done.
     Later(Check, &'static str, AsyncCall),
+    /// It reads its arguments itself.
+    InPlace(Call),
     /// It takes and returns values of any type.
     Dynamic(DynamicCall),
 }
@@ -340,7 +342,7 @@ impl ComponentFunctions {
         let span = tracing::trace_span!("host_function", name);
         let _entered = span.enter();
         let result = match body {
-            Body::Now(_, _, call) => call(args),
+            Body::Now(_, _, call) | Body::InPlace(call) => call(args),
             Body::Later(_, _, call) => {
                 cancel.block_on(call(args)).map_err(|_cancelled| Error::Interrupted)?
             }

@@ -2,7 +2,8 @@
 
 use super::{Instance, Sandbox, check};
 use crate::component::{
-    self, AsyncComponentFunction, ComponentFunction, ComponentFunctions, ResourceType, Val,
+    self, AsyncComponentFunction, ComponentFunction, ComponentFunctions, Reader, ResourceType, Val,
+    Writer,
 };
 use crate::engine::{Engine, Platform};
 use crate::error::BoxError;
@@ -141,6 +142,32 @@ impl SandboxBuilder {
         let (check, rust) = F::check();
         let body = component::Body::Later(check, rust, function.into_call());
         self.components.add(instance, name, body);
+        self
+    }
+
+    /// Defines a host function for components that reads its arguments and writes its result itself: bytes and texts,
+    /// as `&[u8]` and `&str`, where they are in the guest's memory, which stands still meanwhile. What it reads has to be
+    /// of the types that the component's import has; an error ends the guest's call.
+    ///
+    /// ```
+    /// use sandgrain::component::{Lift, Lower, Writer};
+    /// # fn build(builder: sandgrain::SandboxBuilder) -> sandgrain::SandboxBuilder {
+    /// builder.component_function_in_place("example:host/bytes", "sum", |args| {
+    ///     let bytes: &[u8] = Lift::lift(args)?;
+    ///     let mut out = Writer::new();
+    ///     bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().lower(&mut out);
+    ///     Ok(out)
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn component_function_in_place(
+        mut self,
+        instance: &str,
+        name: &str,
+        function: impl FnMut(&mut Reader<'_>) -> Result<Writer, BoxError> + Send + 'static,
+    ) -> Self {
+        self.components.add(instance, name, component::Body::InPlace(Box::new(function)));
         self
     }
 

@@ -1,7 +1,7 @@
 //! Components: calls in and out, values of all types, resources, errors.
 
 use crate::support::{module, on_both, vm};
-use sandgrain::component::{Abort, Val};
+use sandgrain::component::{Abort, Lift, Lower, Val, Writer};
 use sandgrain::{Error, Limits, Sandbox};
 use std::sync::{Arc, Mutex};
 
@@ -171,6 +171,28 @@ fn large_values_pass_in_both_directions() {
                 .call_component("example:api/all@0.1.0#bytes", (&bytes,))
                 .unwrap_or_else(|error| panic!("{len} bytes: {error}"));
             assert!(back == bytes, "{len} bytes");
+        }
+    });
+}
+
+#[test]
+fn a_host_function_can_read_where_the_bytes_are() {
+    on_both(|engine| {
+        let mut sandbox = echo(engine)
+            .component_function_in_place(HOST, "bytes", |args| {
+                let bytes: &[u8] = Lift::lift(args)?;
+                let mut out = Writer::new();
+                bytes[..bytes.len() / 2].lower(&mut out);
+                Ok(out)
+            })
+            .build()
+            .expect("a sandbox");
+        for len in [2, 10_000, 100_000] {
+            let bytes = vec![7u8; len];
+            let half: Vec<u8> = sandbox
+                .call_component("example:api/all@0.1.0#bytes", (&bytes,))
+                .expect("half of them");
+            assert_eq!(half.len(), len / 2);
         }
     });
 }
