@@ -2,7 +2,7 @@
 
 use crate::canonical::{Arguments, HostArguments, HostResult, Lifted, Lowered, Returned};
 use crate::instances::Made;
-use crate::report::Aborted;
+use crate::report::{Aborted, Misuse, broken};
 use crate::{Embedder, State};
 use alloc::format;
 use alloc::string::String;
@@ -28,6 +28,8 @@ pub(crate) struct Components {
     free: Vec<u32>,
     /// Resources of the host that the guest has dropped, of which it has not told the host yet.
     dropped: Vec<Dropped>,
+    /// Instances that have broken the rules of calls: as after other traps, they are not entered again.
+    broken: Vec<u32>,
 }
 
 /// Dropped resources that are kept until the host is asked something else.
@@ -50,14 +52,15 @@ impl Components {
 
     fn take(&mut self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get_mut(number as usize).and_then(Option::take);
-        let resource = resource.ok_or_else(|| Error::msg(format!("no resource {number}")))?;
+        let resource =
+            resource.ok_or_else(|| Error::new(Misuse(format!("no resource {number}"))))?;
         self.free.push(number);
         Ok(resource)
     }
 
     fn get(&self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get(number as usize).copied().flatten();
-        resource.ok_or_else(|| Error::msg(format!("no resource {number}")))
+        resource.ok_or_else(|| Error::new(Misuse(format!("no resource {number}"))))
     }
 
     /// What the guest has dropped since the host was last told.
@@ -204,11 +207,22 @@ pub(crate) fn call<E: Embedder>(
     args: Payload,
 ) -> Result<Outcome> {
     let function = find(store, instance, path)?;
+    if store.as_context().data().components.broken.contains(&instance) {
+        return Err(Error::new(wasmtime::Trap::CannotEnterComponent));
+    }
     let function = function.typed::<Arguments<E>, Returned<E>>(&*store)?;
     let args = incoming(&mut store.as_context_mut().data_mut().components, args)?;
-    let returned = function.call(&mut *store, Arguments::new(args))?;
+    let returned = function.call(&mut *store, Arguments::new(args));
     let mut store = store.as_context_mut();
     let components = &mut store.data_mut().components;
+    let returned = match returned {
+        Ok(returned) => returned,
+        Err(error) if error.is::<Misuse>() => return Err(error),
+        Err(error) => {
+            components.broken.push(instance);
+            return Err(broken(error));
+        }
+    };
     let result = outgoing(components, returned.0)?;
     Ok(Outcome::Component { result, dropped: components.take_dropped() })
 }
