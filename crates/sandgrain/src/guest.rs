@@ -496,7 +496,10 @@ impl Guest {
 
     /// Puts an attachment where the guest wants it.
     fn receive_run(&mut self, attachment: u32, place: MemoryRange) -> Result<HostReply> {
-        let to = self.place_of(&place)?;
+        let to = match place.memory {
+            MemoryRange::HEAP => self.translate(place.address, place.len)?,
+            _ => self.place_of(&place)?,
+        };
         let run = self.moved.outgoing.get(attachment as usize);
         let Some(run) = run.filter(|run| run.len() as u64 == place.len) else {
             return Err(Error::Guest(format!(
