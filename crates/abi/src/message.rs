@@ -399,16 +399,16 @@ pub enum Request {
     },
     /// Take a run of bytes of a linear memory, which a later outcome has attached.
     Send(MemoryRange),
-    /// Fill a range of a linear memory with an attachment of the message that was last received.
+    /// Fill a range of memory with an attachment of the message that was last received.
     Receive {
         /// The attachment's number.
         attachment: u32,
-        /// Where it is to be, all of it.
+        /// Where it is to be, all of it: in a linear memory, or the [heap](MemoryRange::HEAP).
         place: MemoryRange,
     },
 }
 
-/// A range of a linear memory.
+/// A range of a linear memory; or, to receive, of the runtime's heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryRange {
     /// The memory's number.
@@ -417,6 +417,11 @@ pub struct MemoryRange {
     pub address: u64,
     /// Bytes.
     pub len: u64,
+}
+
+impl MemoryRange {
+    /// In place of a memory's number: the runtime's heap, with an address as it is there.
+    pub const HEAP: u32 = u32::MAX;
 }
 
 impl Encode for MemoryRange {

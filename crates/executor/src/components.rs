@@ -3,7 +3,7 @@
 use crate::canonical::{Arguments, HostArguments, HostResult, Lifted, Lowered, Returned};
 use crate::instances::Made;
 use crate::promises::Promises;
-use crate::report::Aborted;
+use crate::report::{Aborted, Misuse, broken};
 use crate::{Embedder, State};
 use alloc::format;
 use alloc::string::String;
@@ -29,6 +29,8 @@ pub(crate) struct Components {
     free: Vec<u32>,
     /// Calls of the host that it has not been told of yet, and what is known without asking.
     pub(crate) promises: Promises,
+    /// Instances that have broken the rules of calls: as after other traps, they are not entered again.
+    broken: Vec<u32>,
 }
 
 impl Components {
@@ -48,14 +50,15 @@ impl Components {
 
     fn take(&mut self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get_mut(number as usize).and_then(Option::take);
-        let resource = resource.ok_or_else(|| Error::msg(format!("no resource {number}")))?;
+        let resource =
+            resource.ok_or_else(|| Error::new(Misuse(format!("no resource {number}"))))?;
         self.free.push(number);
         Ok(resource)
     }
 
     fn get(&self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get(number as usize).copied().flatten();
-        resource.ok_or_else(|| Error::msg(format!("no resource {number}")))
+        resource.ok_or_else(|| Error::new(Misuse(format!("no resource {number}"))))
     }
 }
 
@@ -214,6 +217,9 @@ pub(crate) fn call<E: Embedder>(
     known: Vec<Known>,
 ) -> Result<Outcome> {
     let function = find(store, instance, path)?;
+    if store.as_context().data().components.broken.contains(&instance) {
+        return Err(Error::new(wasmtime::Trap::CannotEnterComponent));
+    }
     let function = function.typed::<Arguments<E>, Returned<E>>(&*store)?;
     let mut store = store.as_context_mut();
     let components = &mut store.data_mut().components;
@@ -224,12 +230,14 @@ pub(crate) fn call<E: Embedder>(
     components.promises.know(Vec::new());
     let returned = match returned {
         Ok(returned) => returned,
+        Err(error) if error.is::<Misuse>() => return Err(error),
         Err(error) => {
+            components.broken.push(instance);
             // What it had done before it failed is done.
             if !error.is::<Aborted>() && !components.promises.is_empty() {
                 flush(&mut store)?;
             }
-            return Err(error);
+            return Err(broken(error));
         }
     };
     let result = outgoing(components, returned.0)?;

@@ -18,6 +18,34 @@ impl core::fmt::Display for Aborted {
 
 impl core::error::Error for Aborted {}
 
+/// What a component passes or returns is not what its type says, by the canonical ABI's rules.
+#[derive(Debug)]
+struct Violation;
+
+impl core::fmt::Display for Violation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the component broke the canonical ABI's rules")
+    }
+}
+
+/// The error that ended a component's call, as it is to be told of. Those for which the engine has no types of their
+/// own are the component's doing, and traps.
+pub(crate) fn broken(error: Error) -> Error {
+    error.context(Violation)
+}
+
+/// The host has passed a handle as what it is not.
+#[derive(Debug)]
+pub(crate) struct Misuse(pub(crate) String);
+
+impl core::fmt::Display for Misuse {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for Misuse {}
+
 /// How the engine's words about an import of another type begin.
 const INCOMPATIBLE_IMPORT: &str = "incompatible import type";
 
@@ -45,11 +73,23 @@ pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome 
     } else if error.is::<wasmtime::OutOfMemory>() {
         return Outcome::Limited(cut(&format!("{error:#}"), MAX_REASON));
     } else {
-        let reason = cut(&format!("{error:#}"), MAX_REASON);
+        let is_violation = error.is::<Violation>();
+        // These may have a backtrace with them, which has the component's own names in it.
+        let reason = if is_violation || error.is::<Misuse>() {
+            error.root_cause().to_string()
+        } else {
+            format!("{error:#}")
+        };
+        let reason = cut(&reason, MAX_REASON);
         // The engine has no types for these errors. All of its words about limits have this one, but
         // so have those about a memory or table of another size than a module imports.
-        let limited = reason.contains("limit") && !reason.starts_with(INCOMPATIBLE_IMPORT);
-        return if limited { Outcome::Limited(reason) } else { Outcome::Refused(reason) };
+        if reason.contains("limit") && !reason.starts_with(INCOMPATIBLE_IMPORT) {
+            return Outcome::Limited(reason);
+        }
+        if !is_violation {
+            return Outcome::Refused(reason);
+        }
+        Fault::Wasm { code: TrapCode::Other, message: reason }
     };
     let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     Outcome::Trapped(Trap { fault, frames })

@@ -11,6 +11,6 @@ pub use sandgrain_abi::DecodeError;
 pub use functions::{Abort, AsyncComponentFunction, CanAbort, ComponentFunction};
 pub(crate) use functions::{Body, ComponentFunctions, ResourceType};
 pub use sandgrain_abi::component::{
-    Case, ComponentInfo, Field, Function, FunctionType, HostHandle, Lift, Lower, Mismatch, Reader, Resource,
-    ResourceHandle, ResourceOrigin, Type, TypeDef, Types, Val, Writer,
+    Case, ComponentInfo, Field, Function, FunctionType, HostHandle, Lift, Lower, Mismatch, Reader,
+    Resource, ResourceHandle, ResourceOrigin, Type, TypeDef, Types, Val, Writer,
 };

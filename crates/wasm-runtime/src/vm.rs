@@ -112,9 +112,11 @@ impl Embedder for Vm {
     }
 
     fn receive(attachment: u32, place: &mut [u8]) -> Result<(), String> {
-        match range(place.as_ptr(), place.len()) {
-            Some(place) => moved(&Request::Receive { attachment, place }),
-            None => Err("an attachment is to be outside of the linear memories".to_string()),
-        }
+        let place = range(place.as_ptr(), place.len()).unwrap_or(MemoryRange {
+            memory: MemoryRange::HEAP,
+            address: place.as_ptr() as u64,
+            len: place.len() as u64,
+        });
+        moved(&Request::Receive { attachment, place })
     }
 }

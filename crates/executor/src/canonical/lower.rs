@@ -3,6 +3,8 @@
 use super::erased::written;
 use super::{Lowered, Target, is_number, unsupported};
 use crate::Embedder;
+use crate::report::Misuse;
+use alloc::format;
 use sandgrain_abi::DecodeError;
 use sandgrain_abi::component::{Attachment, Reader};
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
@@ -29,7 +31,7 @@ impl<'a> Input<'a> {
 }
 
 fn malformed(error: DecodeError) -> Error {
-    Error::msg(alloc::format!("what the host has sent: {error}"))
+    Error::msg(format!("what the host has sent: {error}"))
 }
 
 impl<'s> Target<'_, 's> {
@@ -180,7 +182,8 @@ pub(super) fn lower<E: Embedder, T>(
                 return place(cx, ty, &handle, to);
             }
             let handle = from.resources.get(number as usize);
-            place(cx, ty, handle.ok_or_else(|| Error::msg("a resource that there is not"))?, to)
+            let handle = handle.ok_or_else(|| Error::msg("a resource that there is not"))?;
+            place(cx, ty, handle, to).map_err(|error| Error::new(Misuse(format!("{error:#}"))))
         }
         I::Map(_) | I::Future(_) | I::Stream(_) | I::ErrorContext(_) => unsupported(ty),
     }

@@ -110,6 +110,8 @@ impl Moved {
 
     /// Counts bytes that the guest sends. The limit, if they are too many.
     fn count(&mut self, len: u64) -> Option<String> {
+        // To keep a run costs something even if there is nothing in it.
+        let len = len.max(64);
         let count = self.count.checked_add(len).filter(|count| *count <= self.most);
         match count {
             Some(count) => {
@@ -219,7 +221,10 @@ impl Guest {
 
     /// Puts an attachment where the guest wants it.
     pub(super) fn receive_run(&mut self, attachment: u32, place: MemoryRange) -> Result<HostReply> {
-        let to = self.place_of(&place)?;
+        let to = match place.memory {
+            MemoryRange::HEAP => self.translate(place.address, place.len)?,
+            _ => self.place_of(&place)?,
+        };
         let run = self.moved.outgoing.get(attachment as usize);
         let Some(run) = run.filter(|run| run.len() as u64 == place.len) else {
             return Err(Error::Guest(format!(

@@ -1,6 +1,7 @@
 //! The walls around a guest, tried from outside and from inside.
 
 mod attacks;
+mod component_forgery;
 mod forgery;
 mod heap;
 mod instructions;

@@ -43,8 +43,21 @@ pub fn engine() -> &'static Engine {
     })
 }
 
-/// A component by its name in the table. One that is built by a script must have been.
+/// The engine without, for components that compile in a moment.
+pub fn reference() -> &'static Engine {
+    static REFERENCE: OnceLock<Engine> = OnceLock::new();
+    REFERENCE.get_or_init(|| {
+        Engine::builder().without_cache().dangerously_without_vm().build().expect("an engine")
+    })
+}
+
+/// A component by its name in the table, for a VM.
 pub fn component(name: &str) -> Module {
+    component_for(engine(), name)
+}
+
+/// A component by its name in the table. One that is built by a script must have been.
+pub fn component_for(engine: &Engine, name: &str) -> Module {
     let entry = list("components").iter().find(|entry| entry["name"] == name);
     let entry = entry.unwrap_or_else(|| panic!("no component {name} in the table"));
     let path = match entry["wasm"].as_str() {
@@ -57,5 +70,5 @@ pub fn component(name: &str) -> Module {
             path.into()
         }
     };
-    Module::open(engine(), &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    Module::open(engine, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -49,6 +49,9 @@ fn downloads() -> PathBuf {
 }
 
 fn path(run: &Run) -> PathBuf {
+    if let Some(component) = &run.component {
+        return component.clone();
+    }
     program(&run.wasm, run.needs.as_deref().unwrap_or("examples/build"))
 }
 

@@ -20,6 +20,8 @@ pub enum Dir {
 pub struct Run {
     pub name: String,
     pub wasm: String,
+    /// The component that it is run as, in place of the module.
+    pub component: Option<PathBuf>,
     pub needs: Option<String>,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
@@ -107,6 +109,7 @@ fn parse(json: &Json) -> Run {
     Run {
         name: text(&json["name"]),
         wasm: text(&json["wasm"]),
+        component: None,
         needs: optional("needs"),
         args: list("args").unwrap_or_default(),
         env: map(&json["env"]),
