@@ -1,11 +1,21 @@
 //! Handlers of HTTP requests, in five languages.
 
 use crate::table::{component, list, text};
-use http_body_util::Full;
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full};
 use sandgrain::wasi::WasiConfig;
-use sandgrain::{Limits, Module, Sandbox, SandboxBuilder};
+use sandgrain::wasi::component::Body;
+use sandgrain::{Error, Limits, Module, Sandbox, SandboxBuilder};
 use serde_json::Value;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 fn limits() -> Limits {
     Limits::default().memory(1 << 30).deadline(Some(Duration::from_secs(120)))
@@ -102,5 +112,91 @@ fn requests_are_answered_in_sandboxes_of_a_snapshot() {
         let first = Sandbox::builder(&module).limits(limits()).wasi(wasi()).build();
         let snapshot = first.expect("a sandbox").snapshot().expect("a snapshot");
         answers(name, || snapshot.sandbox().wasi(wasi()));
+    }
+}
+
+/// A body whose chunks come while it is read.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+/// Has a handler's `/echo` answer a request whose body the client sends, and reads, as it likes.
+fn echo<F: Future<Output = ()>>(
+    name: &str,
+    client: impl FnOnce(mpsc::Sender<Bytes>, oneshot::Receiver<Response<Body>>) -> F,
+) -> sandgrain::Result<()> {
+    let module = component(name);
+    let sandbox = Sandbox::builder(&module).limits(limits()).wasi(wasi()).build();
+    let mut sandbox = sandbox.expect("a sandbox");
+    let (send, chunks) = mpsc::channel(1);
+    let request = http::Request::post("http://localhost/echo").body(Chunks(chunks));
+    let (give, response) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let respond = |response| drop(give.send(response));
+        let handled = sandbox.handle_http(request.expect("a request"), respond);
+        tokio::join!(handled, client(send, response)).0
+    })
+}
+
+/// Those whose example passes a body on as it comes.
+const STREAMING: [&str; 1] = ["rust-http"];
+
+#[test]
+fn bodies_pass_in_both_directions_at_once() {
+    for name in STREAMING {
+        let client = |send: mpsc::Sender<Bytes>, response: oneshot::Receiver<Response<Body>>| async move {
+            let mut body = None;
+            let mut response = Some(response);
+            for n in 0..20 {
+                let text = format!("chunk {n}\n").repeat(n * n + 1);
+                send.send(text.clone().into()).await.expect("it reads");
+                if let Some(response) = response.take() {
+                    body = Some(response.await.expect("a response").into_body());
+                }
+                let body = body.as_mut().expect("a body");
+                let mut back = Vec::new();
+                // The next chunk is sent when this one has come back.
+                while back.len() < text.len() {
+                    let frame = body.frame().await.expect("more").expect("no error");
+                    back.extend_from_slice(&frame.into_data().expect("data"));
+                }
+                assert!(back == text.as_bytes(), "{name}, {n}");
+            }
+            drop(send);
+            while let Some(frame) = body.as_mut().expect("a body").frame().await {
+                let data = frame.expect("no error").into_data();
+                assert!(data.is_err() || data.is_ok_and(|data| data.is_empty()), "{name}: more");
+            }
+        };
+        echo(name, client).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn a_handler_whose_response_nobody_reads_comes_to_an_end() {
+    for name in ["rust-http", "c-http"] {
+        let client = |send: mpsc::Sender<Bytes>, response: oneshot::Receiver<Response<Body>>| async move {
+            drop(response);
+            let send = || timeout(Duration::from_secs(1), send.send(vec![b'x'; 4096].into()));
+            // Until nobody takes it any more.
+            while let Ok(Ok(())) = send().await {}
+        };
+        let handled = echo(name, client);
+        // It may trap, since it cannot write.
+        let is_over = matches!(handled, Ok(()) | Err(Error::Trap(_) | Error::Exit(_)));
+        assert!(is_over, "{name}: {handled:?}");
+        let module = component(name);
+        answers(name, || Sandbox::builder(&module).limits(limits()).wasi(wasi()));
     }
 }
