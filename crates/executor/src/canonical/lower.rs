@@ -3,6 +3,7 @@
 use super::erased::written;
 use super::{Lowered, Target, is_number, unsupported};
 use crate::Embedder;
+use crate::report::Misused;
 use sandgrain_abi::DecodeError;
 use sandgrain_abi::component::{Attachment, Reader};
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
@@ -29,7 +30,7 @@ impl<'a> Input<'a> {
 }
 
 fn malformed(error: DecodeError) -> Error {
-    Error::msg(alloc::format!("what the host has sent: {error}"))
+    Error::new(Misused(alloc::format!("what the host has sent: {error}")))
 }
 
 impl<'s> Target<'_, 's> {
@@ -205,13 +206,14 @@ fn place<T, H: Lower + ComponentType<Lower = ValRaw>>(
     handle: &H,
     to: Target<'_, '_>,
 ) -> Result<()> {
+    // It is the host that has chosen the resource.
+    let misused = |error: Error| Error::new(Misused(alloc::format!("{error:#}")));
     match to {
         Target::Flat(values) => {
-            let value =
-                written(ValRaw::u32(0), |value| handle.linear_lower_to_flat(cx, ty, value))?;
-            put(values, value)
+            let value = written(ValRaw::u32(0), |value| handle.linear_lower_to_flat(cx, ty, value));
+            put(values, value.map_err(misused)?)
         }
-        Target::Memory(at) => handle.linear_lower_to_memory(cx, ty, at),
+        Target::Memory(at) => handle.linear_lower_to_memory(cx, ty, at).map_err(misused),
     }
 }
 

@@ -59,7 +59,9 @@ impl Platform for InProcess {
 
     fn instantiate(&self, component: &Component) -> Result<Instance, Failure> {
         let mut store = Store::new(&self.engine, ());
-        let instance = Linker::new(&self.engine).instantiate(&mut store, &component.component);
+        let ready = Linker::new(&self.engine).instantiate_pre(&component.component);
+        let ready = ready.map_err(|error| Failure::Unlinkable(format!("{error:#}")))?;
+        let instance = ready.instantiate(&mut store);
         instance.map(|instance| Instance { store, instance }).map_err(failure)
     }
 

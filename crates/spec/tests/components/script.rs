@@ -24,6 +24,15 @@ pub enum Outcome {
     Failed(String),
 }
 
+/// What became of a directive.
+pub struct Directive {
+    /// Its line, counted from 1.
+    pub line: usize,
+    pub outcome: Outcome,
+    /// What was called returned, in words, or that it trapped.
+    pub seen: Vec<String>,
+}
+
 /// Why a directive did not pass.
 #[derive(Clone)]
 enum Problem {
@@ -42,6 +51,7 @@ impl From<Failure> for Problem {
                 Self::Skip("a host gives only functions and resources".to_owned())
             }
             Failure::Refused(error) => Self::Fail(format!("was refused: {error}")),
+            Failure::Unlinkable(words) => Self::Fail(format!("could not be linked: {words}")),
             Failure::Trap(words) => Self::Fail(format!("trapped: {words}")),
             Failure::Other(what) => Self::Fail(what),
         }
@@ -72,6 +82,9 @@ fn proposal(error: &compile::Error) -> String {
     format!("proposal {} is off", name.unwrap_or("(unknown)"))
 }
 
+/// The trap of a component that has trapped before.
+const NOT_ENTERED: &str = "cannot enter component instance";
+
 /// An instance, with the component that knows its functions.
 type Instance<P> = (<P as Platform>::Component, Rc<RefCell<<P as Platform>::Instance>>);
 
@@ -81,26 +94,29 @@ struct Script<'a, P: Platform> {
     compile_only: bool,
     instances: HashMap<Option<String>, Result<Instance<P>, Problem>>,
     definitions: HashMap<Option<String>, Result<P::Component, Problem>>,
+    /// What calls led to, of the directive under way.
+    seen: Vec<String>,
 }
 
-/// Runs a script, or skips all of it: for each directive its line, counted from 1, and its outcome.
+/// Runs a script, or skips all of it.
 ///
 /// # Errors
 /// When not even the first directive can be run.
 pub fn run(
     platform: &impl Platform,
     script: &suite::Script,
-) -> Result<Vec<(usize, Outcome)>, String> {
+) -> Result<Vec<Directive>, String> {
     if let Some(reason) = script.skipped {
-        return Ok(vec![(1, Outcome::Skipped(reason.to_owned()))]);
+        let outcome = Outcome::Skipped(reason.to_owned());
+        return Ok(vec![Directive { line: 1, outcome, seen: Vec::new() }]);
     }
     let mut lexer = Lexer::new(&script.source);
     lexer.allow_confusing_unicode(true);
     let buffer = ParseBuffer::new_with_lexer(lexer).map_err(|error| error.to_string())?;
     let parsed: Wast<'_> = parser::parse(&buffer).map_err(|error| error.to_string())?;
-    let (instances, definitions) = Default::default();
+    let (instances, definitions, seen) = Default::default();
     let compile_only = script.compile_only;
-    let mut state = Script { platform, compile_only, instances, definitions };
+    let mut state = Script { platform, compile_only, instances, definitions, seen };
     let ends: Vec<usize> = script.source.match_indices('\n').map(|(at, _)| at).collect();
     let directives = parsed.directives.into_iter().map(|directive| {
         let offset = directive.span().offset();
@@ -113,7 +129,7 @@ pub fn run(
                 None => Outcome::Failed(what),
             },
         };
-        (line, outcome)
+        Directive { line, outcome, seen: std::mem::take(&mut state.seen) }
     });
     Ok(directives.collect())
 }
@@ -187,7 +203,7 @@ impl<P: Platform> Script<'_, P> {
             D::AssertUnlinkable { module, message, .. } => {
                 let component = self.compile(&mut QuoteWat::Wat(module))?;
                 match self.instantiate(component).map(|_| None) {
-                    Err(Failure::Trap(_)) => Ok(()),
+                    Err(Failure::Unlinkable(_)) => Ok(()),
                     other => unexpected(message, other),
                 }
             }
@@ -265,7 +281,21 @@ impl<P: Platform> Script<'_, P> {
         let pairs = invoke.args.iter().zip(&function.ty.params);
         let args = pairs.map(|(arg, param)| argument(arg, param.ty, &info.types));
         let args: Vec<Val> = args.collect::<Result<_, _>>().map_err(Problem::Fail)?;
-        Ok(self.platform.call(&mut instance.borrow_mut(), function, &args))
+        let mut instance = instance.borrow_mut();
+        let result = self.platform.call(&mut instance, function, &args);
+        match &result {
+            Ok(value) => self.seen.push(format!("returned {value:?}")),
+            Err(Failure::Trap(_)) => {
+                self.seen.push("trapped".to_owned());
+                // Nor may it be entered afterwards.
+                match self.platform.call(&mut instance, function, &args) {
+                    Err(Failure::Trap(words)) if words.contains(NOT_ENTERED) => {}
+                    other => return fail(format!("it trapped; then {other:?}")),
+                }
+            }
+            Err(_) => {}
+        }
+        Ok(result)
     }
 }
 
