@@ -5,7 +5,7 @@ use crate::platform::{Failure, Platform};
 use crate::suite;
 use crate::values::{argument, is_result};
 use sandgrain::compile;
-use sandgrain_abi::component::Val;
+use sandgrain_abi::component::{Resource, ResourceOrigin, Val};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -102,10 +102,7 @@ struct Script<'a, P: Platform> {
 ///
 /// # Errors
 /// When not even the first directive can be run.
-pub fn run(
-    platform: &impl Platform,
-    script: &suite::Script,
-) -> Result<Vec<Directive>, String> {
+pub fn run(platform: &impl Platform, script: &suite::Script) -> Result<Vec<Directive>, String> {
     if let Some(reason) = script.skipped {
         let outcome = Outcome::Skipped(reason.to_owned());
         return Ok(vec![Directive { line: 1, outcome, seen: Vec::new() }]);
@@ -165,7 +162,7 @@ impl<P: Platform> Script<'_, P> {
             D::Module(mut wat) => {
                 let id = key(wat.name());
                 let component = self.compile(&mut wat);
-                if self.compile_only {
+                if self.compile_only && !self.is_closed(&component) {
                     return component.map(drop);
                 }
                 let made = component.and_then(|component| Ok(self.instantiate(component)?));
@@ -216,6 +213,15 @@ impl<P: Platform> Script<'_, P> {
             | D::Thread(_)
             | D::Wait { .. } => skip("no such directive is about components"),
         }
+    }
+
+    /// Whether a component imports nothing.
+    fn is_closed(&self, component: &Result<P::Component, Problem>) -> bool {
+        component.as_ref().is_ok_and(|component| {
+            let info = self.platform.info(component);
+            let is_defined = |resource: &Resource| resource.origin == ResourceOrigin::Defined;
+            info.imports.is_empty() && info.types.resources.iter().all(is_defined)
+        })
     }
 
     fn keep(
