@@ -3,16 +3,16 @@
 use crate::canonical::{Arguments, HostArguments, HostResult, Lifted, Lowered, Returned};
 use crate::instances::Made;
 use crate::promises::Promises;
-use crate::report::{Aborted, Misuse, broken};
+use crate::report::{self, Aborted, Misused};
 use crate::{Embedder, State};
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use sandgrain_abi::HostReply;
 use sandgrain_abi::component::{Payload, ResourceHandle};
 use sandgrain_abi::message::{ComponentImport, ImportedItem, Known, Outcome, Promise};
 use wasmtime::component::{Func, Linker, LinkerInstance, ResourceAny, ResourceType};
-use wasmtime::{AsContextMut, Engine, Error, Result, Store, StoreContextMut};
+use wasmtime::{AsContextMut, Engine, Error, Result, Store, StoreContextMut, Trap};
 
 /// Resource types that the host can define for a guest.
 pub(crate) const MAX_HOST_TYPES: u32 = 2048;
@@ -29,8 +29,9 @@ pub(crate) struct Components {
     free: Vec<u32>,
     /// Calls of the host that it has not been told of yet, and what is known without asking.
     pub(crate) promises: Promises,
-    /// Instances that have broken the rules of calls: as after other traps, they are not entered again.
-    broken: Vec<u32>,
+    /// Whether a component has broken a rule. The engine itself remembers that only of WebAssembly's traps, not of
+    /// values that it could not read or write.
+    has_trapped: bool,
 }
 
 impl Components {
@@ -48,17 +49,21 @@ impl Components {
         Ok(ResourceHandle { number, owned })
     }
 
+    fn may_be_entered(&self) -> Result<()> {
+        if self.has_trapped { Err(Trap::CannotEnterComponent.into()) } else { Ok(()) }
+    }
+
     fn take(&mut self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get_mut(number as usize).and_then(Option::take);
         let resource =
-            resource.ok_or_else(|| Error::new(Misuse(format!("no resource {number}"))))?;
+            resource.ok_or_else(|| Error::new(Misused(format!("no resource {number}"))))?;
         self.free.push(number);
         Ok(resource)
     }
 
     fn get(&self, number: u32) -> Result<ResourceAny> {
         let resource = self.resources.get(number as usize).copied().flatten();
-        resource.ok_or_else(|| Error::new(Misuse(format!("no resource {number}"))))
+        resource.ok_or_else(|| Error::new(Misused(format!("no resource {number}"))))
     }
 }
 
@@ -180,8 +185,8 @@ fn call_host<E: Embedder>(
     match reply {
         Ok(HostReply::Component(payload)) => incoming(&mut store.data_mut().components, payload),
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
-        Ok(_) => Err(Error::msg("the host answered with something else")),
-        Err(error) => Err(Error::msg(error)),
+        Ok(_) => Err(Error::new(Misused("the host answered with something else".to_string()))),
+        Err(error) => Err(Error::new(Misused(error))),
     }
 }
 
@@ -204,8 +209,8 @@ fn flush<E: Embedder>(store: &mut StoreContextMut<'_, State<E>>) -> Result<()> {
     match E::call_component(store, HostReply::NO_FUNCTION, Payload::default(), queued) {
         Ok(HostReply::Component(_)) => Ok(()),
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
-        Ok(_) => Err(Error::msg("the host answered with something else")),
-        Err(error) => Err(Error::msg(error)),
+        Ok(_) => Err(Error::new(Misused("the host answered with something else".to_string()))),
+        Err(error) => Err(Error::new(Misused(error))),
     }
 }
 
@@ -217,12 +222,10 @@ pub(crate) fn call<E: Embedder>(
     known: Vec<Known>,
 ) -> Result<Outcome> {
     let function = find(store, instance, path)?;
-    if store.as_context().data().components.broken.contains(&instance) {
-        return Err(Error::new(wasmtime::Trap::CannotEnterComponent));
-    }
     let function = function.typed::<Arguments<E>, Returned<E>>(&*store)?;
     let mut store = store.as_context_mut();
     let components = &mut store.data_mut().components;
+    components.may_be_entered()?;
     let args = incoming(components, args)?;
     components.promises.know(known);
     let returned = function.call(&mut store, Arguments::new(args));
@@ -230,14 +233,14 @@ pub(crate) fn call<E: Embedder>(
     components.promises.know(Vec::new());
     let returned = match returned {
         Ok(returned) => returned,
-        Err(error) if error.is::<Misuse>() => return Err(error),
         Err(error) => {
-            components.broken.push(instance);
+            let (error, has_trapped) = report::of_component(error);
+            components.has_trapped |= has_trapped;
             // What it had done before it failed is done.
             if !error.is::<Aborted>() && !components.promises.is_empty() {
                 flush(&mut store)?;
             }
-            return Err(broken(error));
+            return Err(error);
         }
     };
     let result = outgoing(components, returned.0)?;
@@ -268,7 +271,9 @@ pub(crate) fn drop_resource<E: Embedder>(
     store: &mut Store<State<E>>,
     number: u32,
 ) -> Result<Outcome> {
-    let resource = store.data_mut().components.take(number)?;
+    let components = &mut store.data_mut().components;
+    components.may_be_entered()?;
+    let resource = components.take(number)?;
     resource.resource_drop(&mut *store)?;
     Ok(Outcome::Returned(Vec::new()))
 }

@@ -18,33 +18,50 @@ impl core::fmt::Display for Aborted {
 
 impl core::error::Error for Aborted {}
 
-/// What a component passes or returns is not what its type says, by the canonical ABI's rules.
+/// A component has broken a rule of the component model's: the context of an error for which the engine has no type.
 #[derive(Debug)]
-struct Violation;
+pub(crate) struct RuleBroken;
 
-impl core::fmt::Display for Violation {
+impl core::fmt::Display for RuleBroken {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("the component broke the canonical ABI's rules")
+        f.write_str("the component broke a rule")
     }
 }
 
-/// The error that ended a component's call, as it is to be told of. Those for which the engine has no types of their
-/// own are the component's doing, and traps.
-pub(crate) fn broken(error: Error) -> Error {
-    error.context(Violation)
-}
-
-/// The host has passed a handle as what it is not.
+/// The host has passed what it may not, such as a resource of another type: no fault of the component's.
 #[derive(Debug)]
-pub(crate) struct Misuse(pub(crate) String);
+pub(crate) struct Misused(pub String);
 
-impl core::fmt::Display for Misuse {
+impl core::fmt::Display for Misused {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl core::error::Error for Misuse {}
+impl core::error::Error for Misused {}
+
+/// The error of a component's function that was called, and whether it is the component's own doing, after which
+/// nothing may enter it again.
+pub(crate) fn of_component(error: Error) -> (Error, bool) {
+    if error.is::<wasmtime::Trap>() {
+        return (error, true);
+    }
+    let has_type = error.is::<Aborted>()
+        || error.is::<Misused>()
+        || error.is::<wasmtime::ThrownException>()
+        || error.is::<wasmtime::GcHeapOutOfMemory<()>>()
+        || error.is::<wasmtime::OutOfMemory>();
+    if has_type || is_about_limit(&error.root_cause().to_string()) {
+        return (error, false);
+    }
+    (error.context(RuleBroken), true)
+}
+
+/// The engine has no types for errors about limits. All of its words about them have this one, but so have those about
+/// a memory or table of another size than a module imports.
+fn is_about_limit(reason: &str) -> bool {
+    reason.contains("limit") && !reason.starts_with(INCOMPATIBLE_IMPORT)
+}
 
 /// How the engine's words about an import of another type begin.
 const INCOMPATIBLE_IMPORT: &str = "incompatible import type";
@@ -72,24 +89,16 @@ pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome 
         Fault::Wasm { code: TrapCode::OutOfMemory, message: "garbage-collected heap".to_string() }
     } else if error.is::<wasmtime::OutOfMemory>() {
         return Outcome::Limited(cut(&format!("{error:#}"), MAX_REASON));
+    } else if error.is::<RuleBroken>() {
+        let message = cut(&error.root_cause().to_string(), MAX_REASON);
+        Fault::Wasm { code: TrapCode::Other, message }
+    } else if let Some(Misused(text)) = error.downcast_ref() {
+        // Without the backtrace that the engine adds, in which a component's own names are.
+        return Outcome::Refused(cut(text, MAX_REASON));
     } else {
-        let is_violation = error.is::<Violation>();
-        // These may have a backtrace with them, which has the component's own names in it.
-        let reason = if is_violation || error.is::<Misuse>() {
-            error.root_cause().to_string()
-        } else {
-            format!("{error:#}")
-        };
-        let reason = cut(&reason, MAX_REASON);
-        // The engine has no types for these errors. All of its words about limits have this one, but
-        // so have those about a memory or table of another size than a module imports.
-        if reason.contains("limit") && !reason.starts_with(INCOMPATIBLE_IMPORT) {
-            return Outcome::Limited(reason);
-        }
-        if !is_violation {
-            return Outcome::Refused(reason);
-        }
-        Fault::Wasm { code: TrapCode::Other, message: reason }
+        let reason = cut(&format!("{error:#}"), MAX_REASON);
+        let limited = is_about_limit(&reason);
+        return if limited { Outcome::Limited(reason) } else { Outcome::Refused(reason) };
     };
     let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     Outcome::Trapped(Trap { fault, frames })

@@ -3,8 +3,7 @@
 use super::erased::written;
 use super::{Lowered, Target, is_number, unsupported};
 use crate::Embedder;
-use crate::report::Misuse;
-use alloc::format;
+use crate::report::Misused;
 use sandgrain_abi::DecodeError;
 use sandgrain_abi::component::{Attachment, Reader};
 use wasmtime::component::__internal::wasmtime_environ::component::VariantInfo;
@@ -31,7 +30,7 @@ impl<'a> Input<'a> {
 }
 
 fn malformed(error: DecodeError) -> Error {
-    Error::msg(format!("what the host has sent: {error}"))
+    Error::new(Misused(alloc::format!("what the host has sent: {error}")))
 }
 
 impl<'s> Target<'_, 's> {
@@ -183,7 +182,7 @@ pub(super) fn lower<E: Embedder, T>(
             }
             let handle = from.resources.get(number as usize);
             let handle = handle.ok_or_else(|| Error::msg("a resource that there is not"))?;
-            place(cx, ty, handle, to).map_err(|error| Error::new(Misuse(format!("{error:#}"))))
+            place(cx, ty, handle, to)
         }
         I::Map(_) | I::Future(_) | I::Stream(_) | I::ErrorContext(_) => unsupported(ty),
     }
@@ -208,13 +207,14 @@ fn place<T, H: Lower + ComponentType<Lower = ValRaw>>(
     handle: &H,
     to: Target<'_, '_>,
 ) -> Result<()> {
+    // It is the host that has chosen the resource.
+    let misused = |error: Error| Error::new(Misused(alloc::format!("{error:#}")));
     match to {
         Target::Flat(values) => {
-            let value =
-                written(ValRaw::u32(0), |value| handle.linear_lower_to_flat(cx, ty, value))?;
-            put(values, value)
+            let value = written(ValRaw::u32(0), |value| handle.linear_lower_to_flat(cx, ty, value));
+            put(values, value.map_err(misused)?)
         }
-        Target::Memory(at) => handle.linear_lower_to_memory(cx, ty, at),
+        Target::Memory(at) => handle.linear_lower_to_memory(cx, ty, at).map_err(misused),
     }
 }
 

@@ -237,6 +237,29 @@ fn a_component_that_has_trapped_is_not_entered_again() {
 }
 
 #[test]
+fn a_component_that_has_returned_what_is_no_value_is_not_entered_again() {
+    const NO_CHAR: &str = r#"(component
+        (core module $code
+            (func (export "no-char") (result i32) (i32.const 0xd800))
+            (func (export "number") (result i32) (i32.const 1)))
+        (core instance $code (instantiate $code))
+        (func (export "no-char") (result char) (canon lift (core func $code "no-char")))
+        (func (export "number") (result u32) (canon lift (core func $code "number"))))"#;
+    on_both(|engine| {
+        let mut sandbox = Sandbox::builder(&module(engine, NO_CHAR)).build().expect("a sandbox");
+        let number = sandbox.call_component::<_, u32>("number", ());
+        assert!(matches!(number, Ok(1)), "{number:?}");
+        let trapped = sandbox.call_component::<_, char>("no-char", ());
+        assert!(
+            matches!(&trapped, Err(Error::Trap(trap)) if trap.message.contains("char")),
+            "{trapped:?}"
+        );
+        let again = sandbox.call_component::<_, u32>("number", ());
+        assert!(matches!(&again, Err(Error::Trap(_))), "{again:?}");
+    });
+}
+
+#[test]
 fn what_nothing_satisfies_is_listed() {
     on_both(|engine| {
         let module = module(engine, ECHO);

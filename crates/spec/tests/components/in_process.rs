@@ -22,6 +22,8 @@ pub struct Component {
 pub struct Instance {
     store: Store<()>,
     instance: component::Instance,
+    /// Whether a call has failed. The engine itself remembers that only of WebAssembly's traps.
+    has_trapped: bool,
 }
 
 impl InProcess {
@@ -59,8 +61,10 @@ impl Platform for InProcess {
 
     fn instantiate(&self, component: &Component) -> Result<Instance, Failure> {
         let mut store = Store::new(&self.engine, ());
-        let instance = Linker::new(&self.engine).instantiate(&mut store, &component.component);
-        instance.map(|instance| Instance { store, instance }).map_err(failure)
+        let ready = Linker::new(&self.engine).instantiate_pre(&component.component);
+        let ready = ready.map_err(|error| Failure::Unlinkable(format!("{error:#}")))?;
+        let instance = ready.instantiate(&mut store);
+        instance.map(|instance| Instance { store, instance, has_trapped: false }).map_err(failure)
     }
 
     fn call(
@@ -69,7 +73,10 @@ impl Platform for InProcess {
         function: &Function,
         args: &[Val],
     ) -> Result<Option<Val>, Failure> {
-        let Instance { store, instance } = instance;
+        let Instance { store, instance, has_trapped } = instance;
+        if *has_trapped {
+            return Err(Failure::Trap(wasmtime::Trap::CannotEnterComponent.to_string()));
+        }
         let mut export = None;
         for name in &function.path {
             export = instance.get_export_index(&mut *store, export.as_ref(), name);
@@ -80,7 +87,9 @@ impl Platform for InProcess {
         let args: Vec<_> = args.iter().map(to_engine).collect::<Result<_, _>>()?;
         let mut results =
             vec![component::Val::Bool(false); usize::from(function.ty.result.is_some())];
-        callee.call(&mut *store, &args, &mut results).map_err(failure)?;
+        let called = callee.call(&mut *store, &args, &mut results);
+        *has_trapped = called.is_err();
+        called.map_err(failure)?;
         results.into_iter().next().map(from_engine).transpose()
     }
 }

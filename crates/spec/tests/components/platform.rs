@@ -8,6 +8,8 @@ use sandgrain_abi::component::{ComponentInfo, Function, Val};
 pub enum Failure {
     /// The component is refused.
     Refused(compile::Error),
+    /// Something is not there that it imports, or is another thing.
+    Unlinkable(String),
     /// What ran has trapped: a trap's words.
     Trap(String),
     /// Anything else.
@@ -15,7 +17,7 @@ pub enum Failure {
 }
 
 /// What runs components: VMs, or the engine in this process.
-pub trait Platform {
+pub trait Platform: Sync {
     /// A compiled component.
     type Component: Clone;
     /// An instance of one, apart from all others.

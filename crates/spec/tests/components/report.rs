@@ -1,6 +1,6 @@
 //! What the run prints.
 
-use crate::script::Outcome;
+use crate::script::{Directive, Outcome};
 use crate::suite::Script;
 use std::collections::BTreeMap;
 
@@ -19,6 +19,9 @@ impl Tally {
     }
 }
 
+/// The directives of a script, or why it could not be run.
+type Directives = Result<Vec<Directive>, String>;
+
 /// All that happened.
 #[derive(Default)]
 pub struct Report {
@@ -29,24 +32,40 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a script: its outcomes, or why it could not be run.
-    pub fn add(&mut self, script: &Script, outcomes: Result<Vec<(usize, Outcome)>, String>) {
+    /// Adds a script: what became of its directives in VMs and in process, which has to be the same.
+    pub fn add(&mut self, script: &Script, vm: Directives, process: Directives) {
         let tally = self.suites.entry(script.suite.clone()).or_default();
         tally.scripts += 1;
-        let outcomes = match outcomes {
-            Ok(outcomes) => outcomes,
-            Err(error) => vec![(1, Outcome::Failed(format!("cannot be run: {error}")))],
+        let (vm, process) = match (vm, process) {
+            (Ok(vm), Ok(process)) => (vm, process),
+            (Err(error), _) | (_, Err(error)) => {
+                tally.failed += 1;
+                self.failures.push(format!("{}: cannot be run: {error}", script.name));
+                return;
+            }
         };
-        for (line, outcome) in outcomes {
-            match outcome {
+        for (in_vm, in_process) in vm.into_iter().zip(process) {
+            let place = format!("{}:{}", script.name, in_vm.line);
+            match in_vm.outcome {
+                Outcome::Failed(what) => {
+                    tally.failed += 1;
+                    let also = in_process.outcome;
+                    self.failures.push(format!("{place}: {what} (in process: {also:?})"));
+                }
+                outcome if outcome != in_process.outcome => {
+                    tally.failed += 1;
+                    let other = in_process.outcome;
+                    self.failures.push(format!("{place}: {outcome:?}, but in process {other:?}"));
+                }
+                _ if in_vm.seen != in_process.seen => {
+                    tally.failed += 1;
+                    let (seen, other) = (in_vm.seen, in_process.seen);
+                    self.failures.push(format!("{place}: {seen:?}, but in process {other:?}"));
+                }
                 Outcome::Passed => tally.passed += 1,
                 Outcome::Skipped(reason) => {
                     tally.skipped += 1;
                     *self.reasons.entry(reason).or_default() += 1;
-                }
-                Outcome::Failed(what) => {
-                    tally.failed += 1;
-                    self.failures.push(format!("{}:{line}: {what}", script.name));
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::platform::{Failure, Platform};
 use crate::suite;
 use crate::values::{argument, is_result};
 use sandgrain::compile;
-use sandgrain_abi::component::Val;
+use sandgrain_abi::component::{Resource, ResourceOrigin, Val};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -22,6 +22,15 @@ pub enum Outcome {
     Skipped(String),
     /// With what happened instead of what should.
     Failed(String),
+}
+
+/// What became of a directive.
+pub struct Directive {
+    /// Its line, counted from 1.
+    pub line: usize,
+    pub outcome: Outcome,
+    /// What was called returned, in words, or that it trapped.
+    pub seen: Vec<String>,
 }
 
 /// Why a directive did not pass.
@@ -42,6 +51,7 @@ impl From<Failure> for Problem {
                 Self::Skip("a host gives only functions and resources".to_owned())
             }
             Failure::Refused(error) => Self::Fail(format!("was refused: {error}")),
+            Failure::Unlinkable(words) => Self::Fail(format!("could not be linked: {words}")),
             Failure::Trap(words) => Self::Fail(format!("trapped: {words}")),
             Failure::Other(what) => Self::Fail(what),
         }
@@ -72,6 +82,9 @@ fn proposal(error: &compile::Error) -> String {
     format!("proposal {} is off", name.unwrap_or("(unknown)"))
 }
 
+/// The trap of a component that has trapped before.
+const NOT_ENTERED: &str = "cannot enter component instance";
+
 /// An instance, with the component that knows its functions.
 type Instance<P> = (<P as Platform>::Component, Rc<RefCell<<P as Platform>::Instance>>);
 
@@ -81,26 +94,26 @@ struct Script<'a, P: Platform> {
     compile_only: bool,
     instances: HashMap<Option<String>, Result<Instance<P>, Problem>>,
     definitions: HashMap<Option<String>, Result<P::Component, Problem>>,
+    /// What calls led to, of the directive under way.
+    seen: Vec<String>,
 }
 
-/// Runs a script, or skips all of it: for each directive its line, counted from 1, and its outcome.
+/// Runs a script, or skips all of it.
 ///
 /// # Errors
 /// When not even the first directive can be run.
-pub fn run(
-    platform: &impl Platform,
-    script: &suite::Script,
-) -> Result<Vec<(usize, Outcome)>, String> {
+pub fn run(platform: &impl Platform, script: &suite::Script) -> Result<Vec<Directive>, String> {
     if let Some(reason) = script.skipped {
-        return Ok(vec![(1, Outcome::Skipped(reason.to_owned()))]);
+        let outcome = Outcome::Skipped(reason.to_owned());
+        return Ok(vec![Directive { line: 1, outcome, seen: Vec::new() }]);
     }
     let mut lexer = Lexer::new(&script.source);
     lexer.allow_confusing_unicode(true);
     let buffer = ParseBuffer::new_with_lexer(lexer).map_err(|error| error.to_string())?;
     let parsed: Wast<'_> = parser::parse(&buffer).map_err(|error| error.to_string())?;
-    let (instances, definitions) = Default::default();
+    let (instances, definitions, seen) = Default::default();
     let compile_only = script.compile_only;
-    let mut state = Script { platform, compile_only, instances, definitions };
+    let mut state = Script { platform, compile_only, instances, definitions, seen };
     let ends: Vec<usize> = script.source.match_indices('\n').map(|(at, _)| at).collect();
     let directives = parsed.directives.into_iter().map(|directive| {
         let offset = directive.span().offset();
@@ -113,7 +126,7 @@ pub fn run(
                 None => Outcome::Failed(what),
             },
         };
-        (line, outcome)
+        Directive { line, outcome, seen: std::mem::take(&mut state.seen) }
     });
     Ok(directives.collect())
 }
@@ -149,7 +162,7 @@ impl<P: Platform> Script<'_, P> {
             D::Module(mut wat) => {
                 let id = key(wat.name());
                 let component = self.compile(&mut wat);
-                if self.compile_only {
+                if self.compile_only && !self.is_closed(&component) {
                     return component.map(drop);
                 }
                 let made = component.and_then(|component| Ok(self.instantiate(component)?));
@@ -187,7 +200,7 @@ impl<P: Platform> Script<'_, P> {
             D::AssertUnlinkable { module, message, .. } => {
                 let component = self.compile(&mut QuoteWat::Wat(module))?;
                 match self.instantiate(component).map(|_| None) {
-                    Err(Failure::Trap(_)) => Ok(()),
+                    Err(Failure::Unlinkable(_)) => Ok(()),
                     other => unexpected(message, other),
                 }
             }
@@ -200,6 +213,15 @@ impl<P: Platform> Script<'_, P> {
             | D::Thread(_)
             | D::Wait { .. } => skip("no such directive is about components"),
         }
+    }
+
+    /// Whether a component imports nothing.
+    fn is_closed(&self, component: &Result<P::Component, Problem>) -> bool {
+        component.as_ref().is_ok_and(|component| {
+            let info = self.platform.info(component);
+            let is_defined = |resource: &Resource| resource.origin == ResourceOrigin::Defined;
+            info.imports.is_empty() && info.types.resources.iter().all(is_defined)
+        })
     }
 
     fn keep(
@@ -265,7 +287,21 @@ impl<P: Platform> Script<'_, P> {
         let pairs = invoke.args.iter().zip(&function.ty.params);
         let args = pairs.map(|(arg, param)| argument(arg, param.ty, &info.types));
         let args: Vec<Val> = args.collect::<Result<_, _>>().map_err(Problem::Fail)?;
-        Ok(self.platform.call(&mut instance.borrow_mut(), function, &args))
+        let mut instance = instance.borrow_mut();
+        let result = self.platform.call(&mut instance, function, &args);
+        match &result {
+            Ok(value) => self.seen.push(format!("returned {value:?}")),
+            Err(Failure::Trap(_)) => {
+                self.seen.push("trapped".to_owned());
+                // Nor may it be entered afterwards.
+                match self.platform.call(&mut instance, function, &args) {
+                    Err(Failure::Trap(words)) if words.contains(NOT_ENTERED) => {}
+                    other => return fail(format!("it trapped; then {other:?}")),
+                }
+            }
+            Err(_) => {}
+        }
+        Ok(result)
     }
 }
 

@@ -10,7 +10,8 @@ pub struct Script {
     /// Its folder and file name.
     pub name: String,
     pub source: String,
-    /// Whether components are only compiled: those of the validator's tests import what there is not.
+    /// Whether components that import something are only compiled: those of the validator's tests import what there
+    /// is not.
     pub compile_only: bool,
     /// Why it is not run, if it is not.
     pub skipped: Option<&'static str>,
