@@ -17,6 +17,7 @@ mod info;
 pub mod layout;
 pub mod message;
 pub mod text;
+mod trap;
 pub mod types;
 pub mod value;
 

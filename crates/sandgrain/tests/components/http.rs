@@ -139,7 +139,7 @@ fn echo<F: Future<Output = ()>>(
     let sandbox = Sandbox::builder(&module).limits(limits()).wasi(wasi()).build();
     let mut sandbox = sandbox.expect("a sandbox");
     let (send, chunks) = mpsc::channel(1);
-    let request = http::Request::post("http://localhost/echo").body(Chunks(chunks));
+    let request = http::Request::post("/echo").header("host", "localhost").body(Chunks(chunks));
     let (give, response) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
