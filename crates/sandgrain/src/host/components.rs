@@ -146,8 +146,13 @@ impl Host {
     fn run_queued_call(&mut self, call: &Queued, may_wait: bool) -> Result<bool> {
         if call.function < WASI_FUNCTIONS {
             // Of the embedder's own only the dropping of a resource is queued.
-            let resource = call.args.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-            self.components.dropped(call.function, resource)?;
+            let Ok(resource) = <[u8; 4]>::try_from(call.args.as_slice()) else {
+                return Err(Error::Guest(format!(
+                    "it queued function {}, which is none",
+                    call.function
+                )));
+            };
+            self.components.dropped(call.function, u32::from_le_bytes(resource))?;
             return Ok(true);
         }
         let function = known_function(call.function)?;

@@ -4,7 +4,7 @@ use super::forgery::{ask, refused};
 use super::*;
 use crate::component::{self, ComponentFunction};
 use sandgrain_abi::component::{Attachment, Payload, ResourceHandle};
-use sandgrain_abi::message::{Dropped, HostReply, MemoryRange, Request};
+use sandgrain_abi::message::{HostReply, MemoryRange, Queued, Request};
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::sync::{Arc, Mutex};
 
@@ -46,7 +46,7 @@ fn host() -> (Host, Calls) {
 }
 
 fn call(function: u32, args: Payload) -> Request {
-    Request::ComponentCall { function, args, dropped: Vec::new() }
+    Request::ComponentCall { function, args, queued: Vec::new() }
 }
 
 fn attached(range: MemoryRange) -> Attachment {
@@ -99,10 +99,10 @@ fn functions_that_were_not_given_cannot_be_called_by_a_component() {
 fn resources_of_types_that_were_not_given_cannot_be_dropped() {
     let (mut host, calls) = host();
     let mut guest = guest(&mut host);
-    let drop = |function, resource| Request::ComponentCall {
+    let drop = |function, resource: u32| Request::ComponentCall {
         function: HostReply::NO_FUNCTION,
         args: Payload::default(),
-        dropped: vec![Dropped { function, resource }],
+        queued: vec![Queued { function, args: resource.to_le_bytes().to_vec(), made: None }],
     };
     for function in [1, 1023, 1024, 2000, 1 << 24, (1 << 24) + 3, u32::MAX] {
         refused(&format!("type {function}"), ask(&mut guest, &mut host, &drop(function, 1)));

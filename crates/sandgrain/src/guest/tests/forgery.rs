@@ -377,15 +377,15 @@ impl Random {
 /// Requests to distort: one of each kind, and one deeply nested.
 fn honest_requests() -> Vec<Vec<u8>> {
     use sandgrain_abi::component::{Attachment, Payload, ResourceHandle};
-    use sandgrain_abi::message::{Dropped, MemoryRange};
     use sandgrain_abi::message::{Fault, Frame, Trap, TrapCode};
+    use sandgrain_abi::message::{MemoryRange, Queued};
     let range = MemoryRange { memory: 0, address: 8, len: 16 };
     let payload = Payload {
         body: vec![1, 0, 0, 0, 0],
         attachments: vec![Attachment::Memory(range), Attachment::Sent { len: 16 }],
         resources: vec![ResourceHandle { number: 0, owned: true }],
     };
-    let dropped = vec![Dropped { function: 0, resource: 1 }];
+    let queued = vec![Queued { function: 0, args: vec![1, 0, 0, 0], made: Some(1 << 31) }];
     let frame = Frame { module: None, function: 1, name: Some("f".to_owned()), offset: Some(2) };
     let trap = Trap {
         fault: Fault::Wasm { code: TrapCode::Unreachable, message: "message".to_owned() },
@@ -409,10 +409,10 @@ fn honest_requests() -> Vec<Vec<u8>> {
         Request::GrowHeap { size: 1 << 20 },
         Request::Panic("message".to_owned()),
         Request::Fault,
-        Request::ComponentCall { function: 0, args: payload.clone(), dropped: dropped.clone() },
+        Request::ComponentCall { function: 0, args: payload.clone(), queued: queued.clone() },
         Request::Send(range),
         Request::Receive { attachment: 0, place: range },
-        Request::Done(Outcome::Component { result: payload, dropped }),
+        Request::Done(Outcome::Component { result: payload, queued }),
     ]
     .iter()
     .map(bytes_of)
