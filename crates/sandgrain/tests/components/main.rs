@@ -2,4 +2,5 @@
 //! confirmed (tools/check-components).
 
 mod http;
+mod readme;
 mod table;
