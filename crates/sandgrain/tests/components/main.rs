@@ -3,4 +3,5 @@
 
 mod calls;
 mod http;
+mod readme;
 mod table;
