@@ -1,5 +1,6 @@
 //! Calls that no thread waits for.
 
+mod components;
 mod executors;
 mod stopping;
 
