@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 type Error = Box<dyn std::error::Error>;
 
 /// All targets, quick ones first.
-const TARGETS: [&str; 5] = ["messages", "arguments", "artifacts", "hypercalls", "engines"];
+const TARGETS: [&str; 6] = ["messages", "arguments", "artifacts", "hypercalls", "wasi", "engines"];
 
 /// What to run.
 #[derive(Args)]

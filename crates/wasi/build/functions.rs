@@ -195,6 +195,17 @@ fn call(
         args.push(format!("arg{at}"));
     }
     code.push_str("Ok(prepared(move |state| Box::pin(async move {\n");
+    // Some of the library's methods take for granted that a handle is of its type, and some look only when
+    // it is too late.
+    let mut checks: Vec<Option<String>> = params.iter().map(|ty| types.check(ty)).collect();
+    if let Item::Drop(..) = item {
+        checks.push(Some("check(&state.table, value)?;".into()));
+    }
+    for (at, check) in checks.iter().enumerate() {
+        if let Some(check) = check {
+            writeln!(code, "{{ let value = &arg{at}; {check} }}").unwrap();
+        }
+    }
     let (object, method) = path(resolve, id, item);
     if is_overridden(resolve, id, item) {
         let own = match object.as_str() {

@@ -146,6 +146,42 @@ impl<'a> Types<'a> {
         .unwrap();
     }
 
+    /// Statements that check the handles in the variable `value`, a reference; none for a type without any.
+    pub fn check(&self, ty: &Type) -> Option<String> {
+        let Type::Id(id) = ty else { return None };
+        match &self.def(*id).kind {
+            TypeDefKind::Type(ty) => self.check(ty),
+            TypeDefKind::Handle(_) => Some("check(&state.table, value)?;".into()),
+            TypeDefKind::List(ty) => {
+                let each = self.check(ty)?;
+                Some(format!("for value in value {{ {each} }}"))
+            }
+            TypeDefKind::Option(ty) => {
+                let some = self.check(ty)?;
+                Some(format!("if let Some(value) = value {{ {some} }}"))
+            }
+            TypeDefKind::Result(result) => {
+                assert!(result.err.is_none_or(|ty| self.check(&ty).is_none()));
+                let ok = self.check(result.ok.as_ref()?)?;
+                Some(format!("if let Ok(value) = value {{ {ok} }}"))
+            }
+            TypeDefKind::Tuple(tuple) => {
+                assert!(tuple.types.iter().all(|ty| self.check(ty).is_none()));
+                None
+            }
+            TypeDefKind::Record(record) => {
+                assert!(record.fields.iter().all(|field| self.check(&field.ty).is_none()));
+                None
+            }
+            TypeDefKind::Variant(variant) => {
+                let mut types = variant.cases.iter().filter_map(|case| case.ty);
+                assert!(types.all(|ty| self.check(&ty).is_none()));
+                None
+            }
+            _ => None,
+        }
+    }
+
     /// Statements that write the variable `value` to `out`.
     pub fn lower(&mut self, ty: &Type) -> String {
         if plain(ty).is_some() {

@@ -25,6 +25,8 @@
 mod body;
 mod call;
 mod functions;
+#[doc(hidden)]
+pub mod fuzzing;
 #[allow(clippy::all, reason = "code that is generated is as plain as its generator")]
 mod generated;
 mod http;

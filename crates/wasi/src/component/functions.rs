@@ -115,6 +115,10 @@ impl Function {
         (self.entry().prepare)(args)
     }
 
+    pub(super) fn params(self) -> &'static [Shape] {
+        self.entry().params
+    }
+
     fn entry(self) -> &'static Entry {
         &TABLE[usize::from(self.0)]
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use sandgrain_abi::DecodeError;
 use sandgrain_abi::component::{Lift, Lower, Reader, Type, Writer};
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::cli::WasiCliView as _;
 use wasmtime_wasi::clocks::WasiClocksView as _;
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
@@ -62,6 +62,12 @@ fn lift_list<'a, T>(
 ) -> Result<Vec<T>, DecodeError> {
     let count = from.count(size_of::<T>())?;
     (0..count).map(|_| lift(from)).collect()
+}
+
+/// Fails unless there is a resource under this handle, and of its type.
+fn check<T: 'static>(table: &ResourceTable, handle: &Resource<T>) -> wasmtime::Result<()> {
+    table.get(handle)?;
+    Ok(())
 }
 
 include!(concat!(env!("OUT_DIR"), "/component.rs"));

@@ -116,7 +116,8 @@ async fn send(
     let secure = uri.scheme() == Some(&Scheme::HTTPS);
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     // A port that is no number would be taken for none.
-    if authority.port().is_none() && authority.as_str().ends_with(':') {
+    let has_port = !authority.as_str().ends_with(authority.host());
+    if has_port && authority.port_u16().is_none() {
         return Err(Error::HttpRequestUriInvalid);
     }
     let host = authority.host().to_owned();

@@ -3,7 +3,12 @@
 mod cli;
 mod files;
 mod functions;
+mod hostile;
+mod http;
+mod incoming;
 mod io;
 mod limits;
+mod outgoing;
+mod sockets;
 mod support;
 mod waiting;

@@ -96,6 +96,17 @@ impl Guest {
         self.call(IO, "[method]input-stream.blocking-read", (stream, length))
     }
 
+    pub fn read_to_end(&mut self, stream: u32) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            match self.read(stream, 1 << 16) {
+                Ok(bytes) => all.extend(bytes),
+                Err(StreamError::Closed) => return all,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+
     pub fn write(&mut self, stream: u32, bytes: &[u8]) -> Result<(), StreamError> {
         for piece in bytes.chunks(4096) {
             self.call::<Result<(), StreamError>>(

@@ -29,7 +29,7 @@ impl io::Write for Stuck {
 }
 
 /// Makes a call that another thread stops.
-fn cancelled(
+pub fn cancelled(
     guest: &mut Guest,
     instance: &str,
     name: &str,
