@@ -27,11 +27,13 @@ pub(crate) fn calls(engine: &Engine) -> Result<Group> {
         Member {
             name: "exit round trip",
             goal: Goal::Floor,
+            exits: None,
             time: Box::new(move || round_trip.once()),
         },
         Member {
             name: "empty call",
             goal: Goal::AtMost(1.3),
+            exits: None,
             time: Box::new(move || {
                 let started = Instant::now();
                 empty.call::<(), ()>("empty", ())?;
@@ -41,6 +43,7 @@ pub(crate) fn calls(engine: &Engine) -> Result<Group> {
         Member {
             name: "call with a host call",
             goal: Goal::None,
+            exits: None,
             time: Box::new(move || {
                 let started = Instant::now();
                 host_call.call::<(), ()>("host_call", ())?;
@@ -60,11 +63,13 @@ pub(crate) fn creation(engine: &Engine) -> Result<Group> {
         Member {
             name: "smallest VM to first exit",
             goal: Goal::Floor,
+            exits: None,
             time: Box::new(move || floor.first_exit()),
         },
         Member {
             name: "nothing to first result",
             goal: Goal::None,
+            exits: None,
             time: Box::new(move || {
                 let started = Instant::now();
                 let mut sandbox = Sandbox::new(&module)?;

@@ -78,6 +78,7 @@ fn group(engine: &Engine, kernel: &Kernel) -> Result<Group> {
         Member {
             name: kernel.names[0],
             goal: Goal::Floor,
+            exits: None,
             time: Box::new(move || {
                 let started = Instant::now();
                 let result = in_process.call(argument)?;
@@ -88,6 +89,7 @@ fn group(engine: &Engine, kernel: &Kernel) -> Result<Group> {
         Member {
             name: kernel.names[1],
             goal: GOAL,
+            exits: None,
             time: Box::new(move || {
                 let started = Instant::now();
                 let result = sandbox.call("run", argument)?;

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod components;
 mod compute;
 mod floor;
 mod machine;
@@ -32,6 +33,8 @@ pub struct Member {
     pub name: &'static str,
     /// What it is to reach, compared with the first member of its group.
     pub goal: Goal,
+    /// How often it leaves the VM, where that was counted.
+    pub exits: Option<u64>,
     /// Does it once.
     pub time: Timed,
 }
@@ -67,9 +70,14 @@ impl fmt::Debug for Group {
 pub type MakeGroup = fn(&Engine) -> Result<Group>;
 
 /// All groups. Each is made only when its turn comes, so that no other VMs are around.
-pub const GROUPS: [MakeGroup; 6] = [
+pub const GROUPS: [MakeGroup; 11] = [
     calls::calls,
     calls::creation,
+    components::number,
+    components::host_call,
+    components::string,
+    components::list,
+    components::record,
     compute::recursive,
     compute::memory,
     compute::float_simd,

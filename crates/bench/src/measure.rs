@@ -69,7 +69,10 @@ fn measure_group(mut group: Group, samples: Samples) -> Result<Vec<Row>> {
     let floor = taken.first().cloned().unwrap_or_default();
     let members = group.members.iter().zip(&taken);
     Ok(members
-        .map(|(member, taken)| Row::new(group.name, member.name, member.goal, taken, &floor))
+        .map(|(member, taken)| Row {
+            exits: member.exits,
+            ..Row::new(group.name, member.name, member.goal, taken, &floor)
+        })
         .collect())
 }
 
@@ -87,7 +90,7 @@ mod tests {
                 log.borrow_mut().push_str(name);
                 Ok(Duration::from_micros(if name == "a" { 10 } else { 12 }))
             });
-            Member { name, goal, time }
+            Member { name, goal, exits: None, time }
         };
         let members = vec![member("a", Goal::Floor), member("b", Goal::AtMost(1.3))];
         Group { name: "g", scale, members }

@@ -38,6 +38,8 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// The same of the medians.
     pub ratio_of_medians: Option<f64>,
+    /// How often it leaves the VM, where that was counted.
+    pub exits: Option<u64>,
     /// What it is to reach.
     pub goal: Goal,
     /// Whether `ratio` does.
@@ -86,6 +88,7 @@ impl Row {
             samples: samples.len(),
             ratio: (!is_floor).then_some(pairwise),
             ratio_of_medians: (!is_floor).then(|| ratio(median, quantile(floor, 0.5))),
+            exits: None,
             goal,
             met: match goal {
                 Goal::Floor | Goal::None => None,

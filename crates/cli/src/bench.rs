@@ -75,7 +75,8 @@ fn table(report: &Report) -> String {
         "sandgrain {} on {}, {} CPUs, Linux {}, {}\ntimes in microseconds\n\n",
         machine.sandgrain, machine.cpu, machine.cpus, machine.kernel, machine.hypervisor
     );
-    text += &line(["", "min", "median", "p99", "ratio", "target", "met"].map(str::to_owned));
+    text +=
+        &line(["", "min", "median", "p99", "ratio", "exits", "target", "met"].map(str::to_owned));
     let mut group = "";
     for row in &report.rows {
         if !group.is_empty() && group != row.group {
@@ -87,7 +88,7 @@ fn table(report: &Report) -> String {
     text + "\nEach ratio is to the first line of its block: of times, or (\">=\") of speeds.\n"
 }
 
-fn cells(row: &Row) -> [String; 7] {
+fn cells(row: &Row) -> [String; 8] {
     let target = match row.goal {
         Goal::Floor | Goal::None => String::new(),
         Goal::AtMost(most) => format!("<= {most}"),
@@ -96,12 +97,15 @@ fn cells(row: &Row) -> [String; 7] {
     let ratio = row.ratio.map(|ratio| format!("{ratio:.3}")).unwrap_or_default();
     let met = row.met.map_or("", |met| if met { "yes" } else { "no" }).to_owned();
     let micros = |value: f64| format!("{value:.1}");
-    [row.name.to_owned(), micros(row.min), micros(row.median), micros(row.p99), ratio, target, met]
+    let exits = row.exits.map(|exits| exits.to_string()).unwrap_or_default();
+    let name = row.name.to_owned();
+    [name, micros(row.min), micros(row.median), micros(row.p99), ratio, exits, target, met]
 }
 
-fn line([name, min, median, p99, ratio, target, met]: [String; 7]) -> String {
-    let line =
-        format!("{name:28} {min:>10} {median:>10} {p99:>10} {ratio:>8} {target:>8} {met:>4}");
+fn line([name, min, median, p99, ratio, exits, target, met]: [String; 8]) -> String {
+    let line = format!(
+        "{name:28} {min:>10} {median:>10} {p99:>10} {ratio:>8} {exits:>6} {target:>8} {met:>4}"
+    );
     line.trim_end().to_owned() + "\n"
 }
 
@@ -123,7 +127,8 @@ mod tests {
     fn row(name: &'static str, goal: Goal, ratio: Option<f64>, met: Option<bool>) -> Row {
         let ratio_of_medians = ratio;
         let (min, median, p99) = (20.0, 25.04, 40.0);
-        Row { group: "g", name, min, median, p99, samples: 5, ratio, ratio_of_medians, goal, met }
+        let (group, samples, exits) = ("g", 5, None);
+        Row { group, name, min, median, p99, samples, ratio, ratio_of_medians, exits, goal, met }
     }
 
     #[test]
