@@ -69,9 +69,8 @@ fn module(error: &CompileError) -> (String, String) {
         CompileError::UnsupportedVersion { .. } => "building it for that version",
         CompileError::IsComponent => {
             return (
-                "this is a component where a module is expected; components cannot be run yet"
-                    .to_owned(),
-                "building a core module instead (for Rust: target wasm32-wasip1)".to_owned(),
+                "this is a component where a module is expected".to_owned(),
+                "a module (for Rust: target wasm32-wasip1)".to_owned(),
             );
         }
         CompileError::IsArtifact => {
