@@ -30,10 +30,24 @@ fn a_mistake_in_the_text_format_is_located() {
 }
 
 #[test]
-fn a_component_is_recognised() {
+fn a_component_that_is_no_program_says_so() {
     let ended = Place::with("component.wat", "(component)").run(&["run", "component.wat"]);
-    let line = ended.fails_with_one_line(203);
-    assert!(line.contains("component") && line.contains("wasm32-wasip1"), "{line}");
+    let line = ended.fails_with_one_line(205);
+    assert!(line.contains("component") && line.contains("wasi:cli/run"), "{line}");
+}
+
+#[test]
+fn a_function_of_a_component_is_called_in_wave() {
+    let component = r#"(component
+        (core module $m (func (export "f") (param i32) (result i32)
+            (i32.xor (local.get 0) (i32.const 1))))
+        (core instance $i (instantiate $m))
+        (func (export "not") (param "b" bool) (result bool) (canon lift (core func $i "f"))))"#;
+    let place = Place::with("not.wat", component);
+    let ended = place.run(&["run", "--invoke", "not(true)", "not.wat"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "false\n"), "{ended:?}");
+    let line = place.run(&["run", "--invoke", "not(1)", "not.wat"]).fails_with_one_line(205);
+    assert!(line.contains("bool"), "{line}");
 }
 
 #[test]
