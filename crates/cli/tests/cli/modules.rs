@@ -46,7 +46,8 @@ fn a_function_of_a_component_is_called_in_wave() {
     let place = Place::with("not.wat", component);
     let ended = place.run(&["run", "--invoke", "not(true)", "not.wat"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (0, "false\n"), "{ended:?}");
-    let line = place.run(&["run", "--invoke", "not(1)", "not.wat"]).fails_with_one_line(205);
+    let ended = place.run(&["run", "--invoke", "not(1)", "not.wat"]);
+    let line = ended.fails_with_one_line(205);
     assert!(line.contains("bool"), "{line}");
 }
 
