@@ -206,11 +206,9 @@ impl Host {
         };
         let budget = usize::try_from(self.call_bytes).unwrap_or(usize::MAX);
         let args = Reader::new(args, &[], &[], budget).with_promised(&self.promised);
-        match wasi.call_component(function, args, &self.cancel) {
-            Ok(Reply::Value(out)) => Ok(out.finish().0.body),
-            Ok(Reply::Exit(code)) => Err(Error::Exit(code)),
-            Err(error) => Err(self.error_of_wasi(|| name(function), error)),
-        }
+        let reply = wasi.call_component(function, args, &self.cancel);
+        let out = self.wasi_reply(function, reply)?;
+        Ok(out.finish().0.body)
     }
 
     /// Whether a queued call has returned what the guest could tell: nothing, `ok`, or a resource.
@@ -311,7 +309,9 @@ impl Host {
             Some(Later::Component(answer)) if !is_wasi => {
                 return self.components.finish(call.function, answer);
             }
-            Some(Later::Wasi(answer)) if is_wasi => return self.wasi_reply(call.function, answer),
+            Some(Later::Wasi(answer)) if is_wasi => {
+                return self.wasi_reply(known_function(call.function)?, answer);
+            }
             Some(Later::Failed(error)) => return Err(error),
             Some(_) => return Err(Error::Host("another kind of call was answered".to_owned())),
             None if is_wasi => {
@@ -322,7 +322,7 @@ impl Host {
                 let span = tracing::trace_span!("wasi", function = function.name());
                 let _entered = span.enter();
                 let reply = wasi.call_component(function, args, &self.cancel);
-                return self.wasi_reply(call.function, reply);
+                return self.wasi_reply(function, reply);
             }
             None => self.components.call(call.function, &mut args, &self.cancel),
         };
@@ -338,16 +338,13 @@ impl Host {
 
     fn wasi_reply(
         &self,
-        number: u32,
+        function: Function,
         reply: Result<Reply, sandgrain_wasi::Error>,
     ) -> Result<Writer> {
         match reply {
             Ok(Reply::Value(out)) => Ok(out),
             Ok(Reply::Exit(code)) => Err(Error::Exit(code)),
-            Err(error) => {
-                let function = || wasi_function(number).map_or_else(String::new, name);
-                Err(self.error_of_wasi(function, error))
-            }
+            Err(error) => Err(self.error_of_wasi(|| name(function), error)),
         }
     }
 }

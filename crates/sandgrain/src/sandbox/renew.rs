@@ -119,6 +119,8 @@ impl Sandbox {
         self.main = state.main;
         self.imports.clone_from(&state.imports);
         self.component_imports.clone_from(&state.component_imports);
+        // The guest gives its own names of resources anew.
+        self.host.promised.clear();
         // As it was granted at first: what one call was given besides is not the next one's.
         self.host.wasi = self.granted.clone().map(Wasi::new);
         Ok(true)
