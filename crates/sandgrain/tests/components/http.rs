@@ -204,3 +204,24 @@ fn a_handler_whose_response_nobody_reads_comes_to_an_end() {
         answers(name, || Sandbox::builder(&module).limits(limits()).wasi(wasi()));
     }
 }
+
+#[test]
+fn a_sandbox_that_is_reset_answers_again() {
+    let module = component("rust-http");
+    let first = Sandbox::builder(&module).limits(limits()).wasi(wasi()).build();
+    let snapshot = first.expect("a sandbox").snapshot().expect("a snapshot");
+    let pool = sandgrain::Pool::builder(&snapshot)
+        .policy(sandgrain::Policy::Reset)
+        .at_most(1)
+        .parked(0..=1)
+        .configure(|builder| builder.wasi(wasi()))
+        .build()
+        .expect("a pool");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    for _ in 0..4 {
+        let mut sandbox = pool.take("a tenant").expect("a sandbox");
+        let response = runtime.block_on(sandbox.answer_http(request(&list("requests")[0])));
+        assert_eq!(response.expect("a response").status(), 200);
+    }
+}
