@@ -28,4 +28,4 @@ pub use types::{ExternType, FuncType, GlobalType, HeapType, MemoryType, TableTyp
 pub use value::Value;
 
 /// The version of everything in this crate. Host and runtime of different versions refuse to talk.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;

@@ -4,6 +4,9 @@
 //! answer is there when the guest goes on. A guest that has nothing to ask sends [`Request::Ready`] or
 //! [`Request::Done`], whose answer is the next [`Command`]; every other request is answered by a
 //! [`HostReply`]. The first message of all is [`Boot`], which waits in the mailbox.
+//!
+//! The host can answer a call with a command: [`HostReply::Execute`]. Then the guest does that in the middle of its call,
+//! sends [`Request::Done`], and gets the next [`HostReply`] to its call.
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
 use crate::component::Payload;
@@ -379,6 +382,8 @@ pub enum HostReply {
     Component(Payload),
     /// A run of bytes was taken, or is where it was asked to be.
     Moved,
+    /// To a call: the guest is to do this first.
+    Execute(Command),
 }
 
 impl HostReply {
@@ -414,6 +419,10 @@ impl Encode for HostReply {
                 payload.encode(out);
             }
             Self::Moved => out.u8(7),
+            Self::Execute(command) => {
+                out.u8(8);
+                command.encode(out);
+            }
         }
     }
 
@@ -427,6 +436,7 @@ impl Encode for HostReply {
             5 => Self::Heap { size: from.u64()? },
             6 => Self::Component(Payload::decode(from)?),
             7 => Self::Moved,
+            8 => Self::Execute(Command::decode(from)?),
             _ => return Err(from.error("a reply")),
         })
     }

@@ -160,6 +160,7 @@ fn reply() -> impl Strategy<Value = HostReply> {
         Just(HostReply::Grown),
         any::<u64>().prop_map(|size| HostReply::Heap { size }),
         text().prop_map(HostReply::Refused),
+        command().prop_map(HostReply::Execute),
     ]
 }
 

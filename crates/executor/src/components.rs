@@ -1,7 +1,7 @@
 //! Instances of components, their functions, and their resources that the host has handles of.
 
 use crate::canonical::{Arguments, HostArguments, HostResult, Lifted, Lowered, Returned};
-use crate::instances::Made;
+use crate::instances::{Context, Made, answered};
 use crate::promises::Promises;
 use crate::report::{self, Aborted, Misused};
 use crate::{Embedder, State};
@@ -12,13 +12,17 @@ use sandgrain_abi::HostReply;
 use sandgrain_abi::component::{Payload, ResourceHandle};
 use sandgrain_abi::message::{ComponentImport, ImportedItem, Known, Outcome, Promise};
 use wasmtime::component::{Func, Linker, LinkerInstance, ResourceAny, ResourceType};
-use wasmtime::{AsContextMut, Engine, Error, Result, Store, StoreContextMut, Trap};
+use wasmtime::{Error, Result, StoreContextMut, Trap};
 
 /// Resource types that the host can define for a guest.
 pub(crate) const MAX_HOST_TYPES: u32 = 2048;
 
 /// Handles that the host has of the guest's resources.
 const MAX_RESOURCES: usize = 1 << 16;
+
+/// Why a host function cannot call the component that it was called by.
+const REENTERED: &str = "the component is in the middle of a call, and by the component model's rules nothing may enter it before that \
+                         has returned";
 
 /// What a store has of components.
 #[derive(Default)]
@@ -29,6 +33,8 @@ pub(crate) struct Components {
     free: Vec<u32>,
     /// Calls of the host that it has not been told of yet, and what is known without asking.
     pub(crate) promises: Promises,
+    /// Instances that are in the middle of a call.
+    entered: Vec<u32>,
     /// Whether a component has broken a rule. The engine itself remembers that only of WebAssembly's traps, not of
     /// values that it could not read or write.
     has_trapped: bool,
@@ -49,8 +55,20 @@ impl Components {
         Ok(ResourceHandle { number, owned })
     }
 
-    fn may_be_entered(&self) -> Result<()> {
-        if self.has_trapped { Err(Trap::CannotEnterComponent.into()) } else { Ok(()) }
+    /// Whether this instance may be entered; or any, to drop a resource of which it is not known whose it is.
+    fn may_be_entered(&self, instance: Option<u32>) -> Result<()> {
+        if self.has_trapped {
+            return Err(Trap::CannotEnterComponent.into());
+        }
+        let is_entered = match instance {
+            Some(instance) => self.entered.contains(&instance),
+            None => !self.entered.is_empty(),
+        };
+        match is_entered {
+            // The engine would take it for a trap, after which the component is of no use.
+            true => Err(Error::new(Misused(REENTERED.to_string()))),
+            false => Ok(()),
+        }
     }
 
     fn take(&mut self, number: u32) -> Result<ResourceAny> {
@@ -85,14 +103,14 @@ fn incoming(components: &mut Components, payload: Payload) -> Result<Lowered> {
 }
 
 pub(crate) fn instantiate<E: Embedder>(
-    engine: &Engine,
-    store: &mut Store<State<E>>,
+    store: &mut Context<'_, E>,
     address: u64,
     len: u64,
     imports: &[ComponentImport],
 ) -> Result<Outcome> {
-    let component = store.data_mut().embedder.component(engine, address, len)?;
-    let mut linker = Linker::<State<E>>::new(engine);
+    let engine = store.engine().clone();
+    let component = store.data_mut().embedder.component(&engine, address, len)?;
+    let mut linker = Linker::<State<E>>::new(&engine);
     for import in imports {
         define(&mut linker, import)?;
     }
@@ -177,6 +195,7 @@ fn call_host<E: Embedder>(
         args.resources.iter().filter(|handle| !handle.owned).map(|handle| handle.number).collect();
     let queued = components.promises.take();
     let reply = E::call_component(&mut store, function, args, queued);
+    let reply = answered(&mut store, reply);
     // What was lent for the call goes back with it.
     for number in borrowed {
         let resource = store.data_mut().components.take(number)?;
@@ -206,7 +225,8 @@ fn dropped<E: Embedder>(
 /// Has the host do what is queued.
 fn flush<E: Embedder>(store: &mut StoreContextMut<'_, State<E>>) -> Result<()> {
     let queued = store.data_mut().components.promises.take();
-    match E::call_component(store, HostReply::NO_FUNCTION, Payload::default(), queued) {
+    let reply = E::call_component(store, HostReply::NO_FUNCTION, Payload::default(), queued);
+    match reply {
         Ok(HostReply::Component(_)) => Ok(()),
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
         Ok(_) => Err(Error::new(Misused("the host answered with something else".to_string()))),
@@ -215,7 +235,7 @@ fn flush<E: Embedder>(store: &mut StoreContextMut<'_, State<E>>) -> Result<()> {
 }
 
 pub(crate) fn call<E: Embedder>(
-    store: &mut impl AsContextMut<Data = State<E>>,
+    store: &mut Context<'_, E>,
     instance: u32,
     path: &[String],
     args: Payload,
@@ -223,14 +243,15 @@ pub(crate) fn call<E: Embedder>(
 ) -> Result<Outcome> {
     let function = find(store, instance, path)?;
     let function = function.typed::<Arguments<E>, Returned<E>>(&*store)?;
-    let mut store = store.as_context_mut();
     let components = &mut store.data_mut().components;
-    components.may_be_entered()?;
+    components.may_be_entered(Some(instance))?;
     let args = incoming(components, args)?;
-    components.promises.know(known);
-    let returned = function.call(&mut store, Arguments::new(args));
+    let outer = components.promises.know(known);
+    components.entered.push(instance);
+    let returned = function.call(&mut *store, Arguments::new(args));
     let components = &mut store.data_mut().components;
-    components.promises.know(Vec::new());
+    components.entered.pop();
+    components.promises.know(outer);
     let returned = match returned {
         Ok(returned) => returned,
         Err(error) => {
@@ -238,7 +259,7 @@ pub(crate) fn call<E: Embedder>(
             components.has_trapped |= has_trapped;
             // What it had done before it failed is done.
             if !error.is::<Aborted>() && !components.promises.is_empty() {
-                flush(&mut store)?;
+                flush(store)?;
             }
             return Err(error);
         }
@@ -247,12 +268,8 @@ pub(crate) fn call<E: Embedder>(
     Ok(Outcome::Component { result, queued: components.promises.take() })
 }
 
-fn find<E: Embedder>(
-    store: &mut impl AsContextMut<Data = State<E>>,
-    instance: u32,
-    path: &[String],
-) -> Result<Func> {
-    let Made::Component(instance) = store.as_context().data().instance(instance)? else {
+fn find<E: Embedder>(store: &mut Context<'_, E>, instance: u32, path: &[String]) -> Result<Func> {
+    let Made::Component(instance) = store.data().instance(instance)? else {
         return Err(Error::msg(format!("instance {instance} is one of a module")));
     };
     let mut at = None;
@@ -268,11 +285,11 @@ fn find<E: Embedder>(
 
 /// Drops a resource of the guest that the host has a handle of.
 pub(crate) fn drop_resource<E: Embedder>(
-    store: &mut Store<State<E>>,
+    store: &mut Context<'_, E>,
     number: u32,
 ) -> Result<Outcome> {
     let components = &mut store.data_mut().components;
-    components.may_be_entered()?;
+    components.may_be_entered(None)?;
     let resource = components.take(number)?;
     resource.resource_drop(&mut *store)?;
     Ok(Outcome::Returned(Vec::new()))

@@ -4,12 +4,13 @@ use crate::components::{self, Components};
 use crate::report::{self, Aborted};
 use crate::{Embedder, State, values};
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use sandgrain_abi::message::Outcome;
 use sandgrain_abi::{Command, HostReply, ImportSource, Value};
 use wasmtime::{
-    AsContextMut, Caller, Engine, Error, Extern, ExternType, Func, FuncType, Instance, Result,
-    RootScope, Store, StoreLimitsBuilder, Val,
+    AsContextMut, Caller, Engine, Error, Extern, ExternType, Func, FuncType, Global, Instance,
+    Result, RootScope, Store, StoreContextMut, StoreLimitsBuilder, Val,
 };
 
 /// How much a store may hold.
@@ -29,9 +30,11 @@ pub struct Sizes {
 
 /// Instances in one store, and what the host commands of them.
 pub struct Instances<E: Embedder> {
-    engine: Engine,
     store: Store<State<E>>,
 }
+
+/// The store while it is used.
+pub(crate) type Context<'a, E> = StoreContextMut<'a, State<E>>;
 
 /// An instance, of either kind.
 #[derive(Clone, Copy)]
@@ -60,7 +63,7 @@ fn limit(value: u64) -> usize {
 
 impl<E: Embedder> Instances<E> {
     /// No instances yet.
-    pub fn new(engine: Engine, sizes: Sizes, embedder: E) -> Self {
+    pub fn new(engine: &Engine, sizes: Sizes, embedder: E) -> Self {
         let limits = StoreLimitsBuilder::new()
             .memory_size(limit(sizes.memory))
             .memories(limit(sizes.memories))
@@ -69,7 +72,7 @@ impl<E: Embedder> Instances<E> {
             .instances(limit(sizes.instances))
             .build();
         let mut store = Store::new(
-            &engine,
+            engine,
             State {
                 limits,
                 instances: Vec::new(),
@@ -79,7 +82,7 @@ impl<E: Embedder> Instances<E> {
             },
         );
         store.limiter(|state| &mut state.limits);
-        Self { engine, store }
+        Self { store }
     }
 
     /// The store.
@@ -94,121 +97,159 @@ impl<E: Embedder> Instances<E> {
 
     /// Does what the host commands.
     pub fn execute(&mut self, command: Command) -> Outcome {
-        let result = match command {
-            Command::Instantiate { address, len, imports } => {
-                self.instantiate(address, len, &imports)
-            }
-            Command::Call { instance, export, args } => self.call(instance, &export, &args),
-            Command::GetGlobal { instance, export } => self.get_global(instance, &export),
-            Command::SetGlobal { instance, export, value } => {
-                self.set_global(instance, &export, &value)
-            }
-            Command::FindMemory { instance, export } => self.find_memory(instance, &export),
-            Command::InstantiateComponent { address, len, imports } => {
-                components::instantiate(&self.engine, &mut self.store, address, len, &imports)
-            }
-            Command::CallComponent { instance, path, args, known } => {
-                components::call(&mut self.store, instance, &path, args, known)
-            }
-            Command::DropResource(number) => components::drop_resource(&mut self.store, number),
-            Command::Touch(ranges) => {
-                self.store.data_mut().embedder.touch(&ranges);
-                Ok(Outcome::Returned(Vec::new()))
-            }
-        };
-        result.unwrap_or_else(|error| report::outcome(&mut self.store, &error))
-    }
-
-    fn instantiate(&mut self, address: u64, len: u64, imports: &[ImportSource]) -> Result<Outcome> {
-        let module = self.store.data_mut().embedder.module(&self.engine, address, len)?;
-        if module.imports().len() != imports.len() {
-            return Err(Error::msg("a source for each import is needed"));
-        }
-        let mut externs = Vec::new();
-        for (import, source) in module.imports().zip(imports) {
-            externs.push(match source {
-                ImportSource::Host(number) => match import.ty() {
-                    ExternType::Func(ty) => host_function(&mut self.store, ty, *number).into(),
-                    _ => return Err(Error::msg("only functions come from the host")),
-                },
-                ImportSource::Instance { instance, export } => self.export(*instance, export)?,
-            });
-        }
-        let instance = Instance::new(&mut self.store, &module, &externs)?;
-        Ok(self.store.data_mut().made(Made::Module(instance)))
-    }
-
-    fn export(&mut self, instance: u32, name: &str) -> Result<Extern> {
-        let Made::Module(found) = self.store.data().instance(instance)? else {
-            return Err(Error::msg(format!("instance {instance} is one of a component")));
-        };
-        found
-            .get_export(&mut self.store, name)
-            .ok_or_else(|| Error::msg(format!("no export {name:?}")))
-    }
-
-    fn call(&mut self, instance: u32, name: &str, args: &[Value]) -> Result<Outcome> {
-        let function = self
-            .export(instance, name)?
-            .into_func()
-            .ok_or_else(|| Error::msg(format!("{name:?} is not a function")))?;
-        // References live until the scope ends; without one they would live as long as the store.
-        let mut scope = RootScope::new(&mut self.store);
-        let ty = function.ty(&scope);
-        let mut engine_args = Vec::with_capacity(args.len());
-        for (arg, ty) in args.iter().zip(ty.params()) {
-            engine_args.push(values::to_engine(scope.as_context_mut(), arg, &ty)?);
-        }
-        let count = ty.results().len();
-        let mut results = alloc::vec![Val::I32(0); count];
-        function.call(scope.as_context_mut(), &engine_args, &mut results)?;
-        let mut returned = Vec::with_capacity(count);
-        for result in &results {
-            returned.push(values::to_wire(scope.as_context_mut(), result)?);
-        }
-        Ok(Outcome::Returned(returned))
-    }
-
-    fn get_global(&mut self, instance: u32, name: &str) -> Result<Outcome> {
-        let global = self
-            .export(instance, name)?
-            .into_global()
-            .ok_or_else(|| Error::msg(format!("{name:?} is not a global")))?;
-        let mut scope = RootScope::new(&mut self.store);
-        let value = global.get(scope.as_context_mut());
-        Ok(Outcome::Returned(alloc::vec![values::to_wire(scope.as_context_mut(), &value)?]))
-    }
-
-    fn set_global(&mut self, instance: u32, name: &str, value: &Value) -> Result<Outcome> {
-        let global = self
-            .export(instance, name)?
-            .into_global()
-            .ok_or_else(|| Error::msg(format!("{name:?} is not a global")))?;
-        let mut scope = RootScope::new(&mut self.store);
-        let ty = global.ty(&scope);
-        let value = values::to_engine(scope.as_context_mut(), value, ty.content())?;
-        global.set(scope.as_context_mut(), value)?;
-        Ok(Outcome::Returned(Vec::new()))
-    }
-
-    fn find_memory(&mut self, instance: u32, name: &str) -> Result<Outcome> {
-        let found = self
-            .export(instance, name)?
-            .into_memory()
-            .ok_or_else(|| Error::msg(format!("{name:?} is not a memory")))?;
-        let number = E::memory_number(&mut self.store, &found)
-            .ok_or_else(|| Error::msg("a memory that is not the host's"))?;
-        Ok(Outcome::Memory(number))
+        execute(self.store.as_context_mut(), command)
     }
 }
 
+/// Does what the host commands: between calls, or in the middle of one.
+pub fn execute<E: Embedder>(mut store: Context<'_, E>, command: Command) -> Outcome {
+    let store = &mut store;
+    let result = match command {
+        Command::Instantiate { address, len, imports } => {
+            instantiate(store, address, len, &imports)
+        }
+        Command::Call { instance, export, args } => call(store, instance, &export, &args),
+        Command::GetGlobal { instance, export } => get_global(store, instance, &export),
+        Command::SetGlobal { instance, export, value } => {
+            set_global(store, instance, &export, &value)
+        }
+        Command::FindMemory { instance, export } => find_memory(store, instance, &export),
+        Command::InstantiateComponent { address, len, imports } => {
+            components::instantiate(store, address, len, &imports)
+        }
+        Command::CallComponent { instance, path, args, known } => {
+            components::call(store, instance, &path, args, known)
+        }
+        Command::DropResource(number) => components::drop_resource(store, number),
+        Command::Touch(ranges) => {
+            store.data_mut().embedder.touch(&ranges);
+            Ok(Outcome::Returned(Vec::new()))
+        }
+    };
+    result.unwrap_or_else(|error| report::outcome(store, &error))
+}
+
+/// What the host answers a call with, once the guest has done what it was told first.
+pub(crate) fn answered<E: Embedder>(
+    store: &mut Context<'_, E>,
+    mut reply: Result<HostReply, String>,
+) -> Result<HostReply, String> {
+    while let Ok(HostReply::Execute(command)) = reply {
+        let outcome = execute(store.as_context_mut(), command);
+        reply = E::done(outcome);
+    }
+    reply
+}
+
+fn instantiate<E: Embedder>(
+    store: &mut Context<'_, E>,
+    address: u64,
+    len: u64,
+    imports: &[ImportSource],
+) -> Result<Outcome> {
+    let engine = store.engine().clone();
+    let module = store.data_mut().embedder.module(&engine, address, len)?;
+    if module.imports().len() != imports.len() {
+        return Err(Error::msg("a source for each import is needed"));
+    }
+    let mut externs = Vec::new();
+    for (import, source) in module.imports().zip(imports) {
+        externs.push(match source {
+            ImportSource::Host(number) => match import.ty() {
+                ExternType::Func(ty) => host_function(store, ty, *number).into(),
+                _ => return Err(Error::msg("only functions come from the host")),
+            },
+            ImportSource::Instance { instance, export: name } => export(store, *instance, name)?,
+        });
+    }
+    let instance = Instance::new(&mut *store, &module, &externs)?;
+    Ok(store.data_mut().made(Made::Module(instance)))
+}
+
+fn export<E: Embedder>(store: &mut Context<'_, E>, instance: u32, name: &str) -> Result<Extern> {
+    let Made::Module(found) = store.data().instance(instance)? else {
+        return Err(Error::msg(format!("instance {instance} is one of a component")));
+    };
+    found.get_export(store, name).ok_or_else(|| Error::msg(format!("no export {name:?}")))
+}
+
+fn call<E: Embedder>(
+    store: &mut Context<'_, E>,
+    instance: u32,
+    name: &str,
+    args: &[Value],
+) -> Result<Outcome> {
+    let function = export(store, instance, name)?
+        .into_func()
+        .ok_or_else(|| Error::msg(format!("{name:?} is not a function")))?;
+    // References live until the scope ends; without one they would live as long as the store.
+    let mut scope = RootScope::new(store);
+    let ty = function.ty(&scope);
+    let mut engine_args = Vec::with_capacity(args.len());
+    for (arg, ty) in args.iter().zip(ty.params()) {
+        engine_args.push(values::to_engine(scope.as_context_mut(), arg, &ty)?);
+    }
+    let count = ty.results().len();
+    let mut results = alloc::vec![Val::I32(0); count];
+    function.call(scope.as_context_mut(), &engine_args, &mut results)?;
+    let mut returned = Vec::with_capacity(count);
+    for result in &results {
+        returned.push(values::to_wire(scope.as_context_mut(), result)?);
+    }
+    Ok(Outcome::Returned(returned))
+}
+
+fn global<E: Embedder>(store: &mut Context<'_, E>, instance: u32, name: &str) -> Result<Global> {
+    let found = export(store, instance, name)?.into_global();
+    found.ok_or_else(|| Error::msg(format!("{name:?} is not a global")))
+}
+
+fn get_global<E: Embedder>(
+    store: &mut Context<'_, E>,
+    instance: u32,
+    name: &str,
+) -> Result<Outcome> {
+    let global = global(store, instance, name)?;
+    let mut scope = RootScope::new(store);
+    let value = global.get(scope.as_context_mut());
+    Ok(Outcome::Returned(alloc::vec![values::to_wire(scope.as_context_mut(), &value)?]))
+}
+
+fn set_global<E: Embedder>(
+    store: &mut Context<'_, E>,
+    instance: u32,
+    name: &str,
+    value: &Value,
+) -> Result<Outcome> {
+    let global = global(store, instance, name)?;
+    let mut scope = RootScope::new(store);
+    let ty = global.ty(&scope);
+    let value = values::to_engine(scope.as_context_mut(), value, ty.content())?;
+    global.set(scope.as_context_mut(), value)?;
+    Ok(Outcome::Returned(Vec::new()))
+}
+
+fn find_memory<E: Embedder>(
+    store: &mut Context<'_, E>,
+    instance: u32,
+    name: &str,
+) -> Result<Outcome> {
+    let found = export(store, instance, name)?
+        .into_memory()
+        .ok_or_else(|| Error::msg(format!("{name:?} is not a memory")))?;
+    let number = E::memory_number(store, &found)
+        .ok_or_else(|| Error::msg("a memory that is not the host's"))?;
+    Ok(Outcome::Memory(number))
+}
+
 /// A function that asks the host.
-fn host_function<E: Embedder>(store: &mut Store<State<E>>, ty: FuncType, number: u32) -> Func {
+fn host_function<E: Embedder>(store: &mut Context<'_, E>, ty: FuncType, number: u32) -> Func {
     let result_types: Vec<_> = ty.results().collect();
     Func::new(store, ty, move |mut caller, params, results| {
         let memory = caller.get_export("memory").and_then(Extern::into_memory);
         let args = to_wire(&mut caller, params)?;
-        match E::call_host(&mut caller, number, memory, args) {
+        let reply = E::call_host(&mut caller, number, memory, args);
+        match answered(&mut caller.as_context_mut(), reply) {
             Ok(HostReply::Values(values)) if values.len() == results.len() => {
                 for ((result, value), ty) in results.iter_mut().zip(&values).zip(&result_types) {
                     *result = values::to_engine(caller.as_context_mut(), value, ty)?;

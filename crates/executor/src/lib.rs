@@ -15,15 +15,15 @@ mod promises;
 mod report;
 mod values;
 
-pub use instances::{Instances, Sizes};
+pub use instances::{Instances, Sizes, execute};
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{PageRange, Queued};
+use sandgrain_abi::message::{Outcome, PageRange, Queued};
 use sandgrain_abi::{HostReply, Value};
 use wasmtime::component::Component;
-use wasmtime::{Caller, Engine, Memory, Module, Result, Store, StoreContextMut, StoreLimits};
+use wasmtime::{Caller, Engine, Memory, Module, Result, StoreContextMut, StoreLimits};
 
 /// What the store holds.
 pub struct State<E> {
@@ -55,9 +55,10 @@ pub trait Embedder: Sized + 'static {
     fn touch(&mut self, ranges: &[PageRange]);
 
     /// The host's number for a linear memory.
-    fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32>;
+    fn memory_number(store: &mut StoreContextMut<'_, State<Self>>, memory: &Memory) -> Option<u32>;
 
-    /// Calls a function of the host; `memory` is what the caller exports under this name.
+    /// Calls a function of the host; `memory` is what the caller exports under this name. Where the answer is
+    /// [`HostReply::Execute`], the executor does that, and [tells](Self::done) the host.
     ///
     /// # Errors
     /// A sentence about what went wrong on the way.
@@ -78,6 +79,12 @@ pub trait Embedder: Sized + 'static {
         args: Payload,
         queued: Vec<Queued>,
     ) -> Result<HostReply, String>;
+
+    /// Tells the host what its command in the middle of a call has led to, and gets its next answer to that call.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong on the way.
+    fn done(outcome: Outcome) -> Result<HostReply, String>;
 
     /// Where the host finds a run of bytes of a linear memory, while it answers a call; `None` if it cannot
     /// look there.

@@ -54,9 +54,9 @@ impl Promises {
         self.queue.is_empty()
     }
 
-    /// What the host has told before a call.
-    pub(crate) fn know(&mut self, known: Vec<Known>) {
-        self.known = known;
+    /// What the host has told before a call. What was known until then.
+    pub(crate) fn know(&mut self, known: Vec<Known>) -> Vec<Known> {
+        core::mem::replace(&mut self.known, known)
     }
 
     /// Queues the dropping of a resource of the host. `false`: there is no room.

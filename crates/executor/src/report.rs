@@ -4,7 +4,7 @@ use crate::State;
 use alloc::format;
 use alloc::string::{String, ToString};
 use sandgrain_abi::message::{Fault, Frame, Outcome, Trap, TrapCode};
-use wasmtime::{Error, Store, WasmBacktrace};
+use wasmtime::{Error, StoreContextMut, WasmBacktrace};
 
 /// The host answered a call with an error, which it keeps; the call is to end.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ fn cut(text: &str, max: usize) -> String {
 }
 
 /// What the host learns of `error`.
-pub(crate) fn outcome<E>(store: &mut Store<State<E>>, error: &Error) -> Outcome {
+pub(crate) fn outcome<E>(store: &mut StoreContextMut<'_, State<E>>, error: &Error) -> Outcome {
     let fault = if error.is::<Aborted>() {
         Fault::Host
     } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {

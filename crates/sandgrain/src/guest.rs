@@ -19,8 +19,9 @@ use sandgrain_abi::layout::{self, PAGE_SIZE, mailbox, record};
 use sandgrain_abi::message::{Boot, Command, HostReply, Request};
 use sandgrain_abi::text::printable;
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, Interrupter, Registers, Vm, VmExit};
+use std::mem;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 mod booted;
 mod calls;
@@ -33,7 +34,7 @@ mod tests;
 
 pub(crate) use booted::Booted;
 use calls::Moved;
-pub(crate) use calls::{Answer, Answers, ComponentCall, GuestCall, HostCall, Seen};
+pub(crate) use calls::{Answer, Answers, ComponentCall, GuestCall, HostCall};
 pub(crate) use image::GuestImage;
 
 /// What is limited where a module does not fit beside the others.
@@ -102,6 +103,8 @@ pub(crate) struct Guest {
     reply_room: Range<u64>,
     buffer: Vec<u8>,
     stats: Stats,
+    /// Time of what it has done in the middle of the call under way.
+    within: Duration,
 }
 
 impl Guest {
@@ -151,6 +154,7 @@ impl Guest {
             reply_room: 0..0,
             buffer,
             stats: Stats::default(),
+            within: Duration::ZERO,
         })
     }
 
@@ -208,7 +212,7 @@ impl Guest {
             self.stats.guest += left - entered;
             self.stats.exits += 1;
             let stop = self.exit(exit, host);
-            self.stats.host += left.elapsed();
+            self.stats.host += left.elapsed().saturating_sub(mem::take(&mut self.within));
             if let Some(stop) = stop? {
                 self.idle = matches!(stop, Stop::Idle(_));
                 return Ok(stop);
@@ -325,7 +329,9 @@ impl Guest {
         let Some(call) = self.waiting.take() else {
             return Err(Error::Host("a guest that does not wait was resumed".to_owned()));
         };
-        self.answer_call(&call, host)?;
+        if !self.answer_call(&call, host, true)? {
+            return Err(Error::Host("a call was put off twice".to_owned()));
+        }
         self.progress(host)
     }
 
@@ -390,7 +396,7 @@ impl Guest {
     }
 
     fn reply(&mut self, message: &impl Encode) -> Result<()> {
-        let mut bytes = std::mem::take(&mut self.buffer);
+        let mut bytes = mem::take(&mut self.buffer);
         bytes.clear();
         message.encode_to(&mut bytes);
         self.send(bytes)

@@ -1,13 +1,16 @@
 //! The host's side of a sandbox: what answers the guest's calls.
 
+use crate::caller::{Caller, Calling};
 use crate::component::ComponentFunctions;
-use crate::error::{BoxError, Error, Result};
-use crate::host_functions::{Caller, HostFunctions};
+use crate::error::{BoxError, Error, Result, Trap};
+use crate::exports::Exports;
+use crate::host_functions::{Body, HostFunctions};
 use crate::linear_memory::LinearMemory;
 use crate::stop::{Control, Reason};
 use sandgrain_abi::Value;
 use sandgrain_abi::component::Writer;
-use sandgrain_abi::message::HostReply;
+use sandgrain_abi::message::{Fault, HostReply, Outcome};
+use sandgrain_abi::text::printable;
 use sandgrain_abi::types::{FuncType, ValType};
 use sandgrain_wasi::{Cancel, Function, Reach, Reply, ValueType, Wasi, component};
 use std::collections::BTreeMap;
@@ -40,6 +43,8 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Later> + Send>>;
 /// What answers a guest's calls.
 #[derive(Default)]
 pub(crate) struct Host {
+    /// What host functions can call of the guest.
+    pub(crate) exports: Exports,
     pub(crate) functions: HostFunctions,
     pub(crate) components: ComponentFunctions,
     /// Whether what was queued before a call of a component is done already.
@@ -55,6 +60,11 @@ pub(crate) struct Host {
     pub(crate) started: Option<Instant>,
     /// The error that ends the call under way, once the guest has unwound.
     pub(crate) failure: Option<Error>,
+    /// What a host function's call of the guest has led to, if that ends the call from outside as well.
+    pub(crate) fatal: Option<Error>,
+    /// Calls of the guest by host functions that are within each other, and how many there may be.
+    pub(crate) depth: u32,
+    pub(crate) max_depth: u32,
     /// Whether reading from the standard input is put off.
     pub(crate) stop_at_input: bool,
     /// Whether what takes its time is put off, to be awaited without a thread.
@@ -155,7 +165,7 @@ impl Host {
     pub(crate) fn puts_off(
         &mut self,
         function: u32,
-        memory: Option<&mut dyn LinearMemory>,
+        guest: &mut dyn Calling,
         args: &[Value],
     ) -> Result<bool> {
         if !self.awaits {
@@ -168,7 +178,7 @@ impl Host {
                     Box::pin(async move { Later::Values(pending.await) })
                 })
             }
-            Some(_) => self.begin_sleep(function, memory, args)?,
+            Some(_) => self.begin_sleep(function, guest, args)?,
         };
         Ok(self.pending.is_some())
     }
@@ -176,14 +186,14 @@ impl Host {
     fn begin_sleep(
         &mut self,
         number: u32,
-        memory: Option<&mut dyn LinearMemory>,
+        memory: &mut dyn Calling,
         args: &[Value],
     ) -> Result<Option<Pending>> {
         // What is wrong with the call is said where it is answered.
-        let (Some((function, slots, count)), Some(memory)) = (wasi_call(number, args), memory)
-        else {
+        let Some((function, slots, count)) = wasi_call(number, args) else { return Ok(None) };
+        if !memory.has_memory() {
             return Ok(None);
-        };
+        }
         let (Some(wasi), Some(args)) = (&mut self.wasi, slots.get(..count)) else {
             return Ok(None);
         };
@@ -224,17 +234,14 @@ impl Host {
     pub(crate) fn call(
         &mut self,
         function: u32,
-        memory: Option<&mut dyn LinearMemory>,
+        guest: &mut dyn Calling,
         args: &[Value],
     ) -> Result<HostReply> {
         let result = match (function.checked_sub(WASI), self.answer.take()) {
-            (Some(number), answer) => self.call_wasi(number, memory, args, answer.is_some()),
+            (Some(number), answer) => self.call_wasi(number, guest, args, answer.is_some()),
             (None, Some(Later::Values(answer))) => self.functions.finish(function as usize, answer),
             (None, Some(_)) => Err(Error::Host("another kind of call was answered".to_owned())),
-            (None, None) => {
-                let mut caller = Caller::new(memory);
-                self.functions.call(function as usize, &mut caller, args, &self.cancel)
-            }
+            (None, None) => self.call_function(function as usize, guest, args),
         };
         match result {
             Ok(values) => Ok(HostReply::Values(values)),
@@ -247,10 +254,55 @@ impl Host {
         }
     }
 
+    /// Calls a host function, with what the guest sent. Where it returns a future, this thread waits for it;
+    /// [`Error::Interrupted`] if the call is stopped meanwhile.
+    fn call_function(
+        &mut self,
+        number: usize,
+        guest: &mut dyn Calling,
+        args: &[Value],
+    ) -> Result<Vec<Value>> {
+        let (span, mut body) = self.functions.take(number)?;
+        let _entered = span.enter();
+        let result = match &mut body {
+            Body::Now(call) => Ok(call(&mut Caller::new(guest, self), args)),
+            Body::Later(call) => {
+                self.cancel.block_on(call(args)).map_err(|_cancelled| Error::Interrupted)
+            }
+            Body::UnderWay => unreachable!("it is not taken then"),
+        };
+        self.functions.put_back(number, body);
+        match self.fatal.take() {
+            Some(error) => Err(error),
+            None => self.functions.finish(number, result?),
+        }
+    }
+
+    /// What a command has come to: its outcome, or the error that the embedder gets.
+    pub(crate) fn completed(&mut self, outcome: Outcome) -> Result<Outcome> {
+        match outcome {
+            Outcome::Trapped(trap) => Err(match trap.fault {
+                Fault::Wasm { code, message } => {
+                    Error::Trap(Trap::reported(code, message, trap.frames))
+                }
+                Fault::Host => self.failure.take().unwrap_or_else(|| {
+                    Error::Guest("it reports a host function's error that there was not".to_owned())
+                }),
+            }),
+            Outcome::Limited(detail) => Err(Error::Limit {
+                what: "the sandbox",
+                limit: "what its limits say".into(),
+                detail: printable(&detail),
+            }),
+            Outcome::Refused(reason) => Ok(Outcome::Refused(printable(&reason))),
+            outcome => Ok(outcome),
+        }
+    }
+
     fn call_wasi(
         &mut self,
         number: u32,
-        memory: Option<&mut dyn LinearMemory>,
+        memory: &mut dyn LinearMemory,
         args: &[Value],
         has_slept: bool,
     ) -> Result<Vec<Value>> {
@@ -261,8 +313,6 @@ impl Host {
         let _entered = span.enter();
         let (slots, count) = slots(args)?;
         let args = slots.get(..count).unwrap_or_default();
-        let mut none: &mut [u8] = &mut [];
-        let memory = memory.unwrap_or(&mut none);
         let reach = lend(function, args, wasi, memory)?;
         let reply = match has_slept {
             true => Wasi::wake(args, memory.whole()),

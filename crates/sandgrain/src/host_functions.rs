@@ -1,68 +1,17 @@
 //! Host functions: what a guest may call of the host.
 
+use crate::caller::Caller;
 use crate::error::{BoxError, Error, ImportError};
-use crate::linear_memory::LinearMemory;
 use crate::typed::{WasmValue, WasmValues, func_type};
 use sandgrain_abi::types::FuncType;
 use sandgrain_abi::value::Value;
 use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
-use sandgrain_wasi::Cancel;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::{Future, ready};
+use std::mem;
 use std::pin::Pin;
 use tracing::Instrument;
-
-/// What a host function sees of the guest that called it.
-pub struct Caller<'a> {
-    memory: Option<&'a mut dyn LinearMemory>,
-}
-
-impl<'a> Caller<'a> {
-    pub(crate) fn new(memory: Option<&'a mut dyn LinearMemory>) -> Self {
-        Self { memory }
-    }
-
-    fn linear_memory(&mut self) -> Result<&mut (dyn LinearMemory + 'a), BoxError> {
-        self.memory.as_deref_mut().ok_or_else(|| {
-            "the calling module exports no memory named \"memory\"; it must, to pass bytes".into()
-        })
-    }
-
-    /// The linear memory that the calling module exports as `memory`, all of it. The guest stands
-    /// still until the host function returns. If the guest is in a [worker process](crate::Workers), all of it
-    /// is copied here: better ask for the [bytes](Self::bytes) that are needed.
-    ///
-    /// # Errors
-    /// When the module exports none.
-    pub fn memory(&mut self) -> Result<&mut [u8], BoxError> {
-        let memory = self.linear_memory()?;
-        let size = memory.size();
-        Ok(memory.bytes(0..size)?)
-    }
-
-    /// The `len` bytes from `address` on in the caller's memory. Both are the guest's: checked here.
-    ///
-    /// # Errors
-    /// When they do not lie within the memory, or the module exports none.
-    pub fn bytes(&mut self, address: u32, len: u32) -> Result<&mut [u8], BoxError> {
-        let memory = self.linear_memory()?;
-        let size = memory.size();
-        let start = address as usize;
-        match start.checked_add(len as usize) {
-            Some(end) if end <= size => Ok(memory.bytes(start..end)?),
-            _ => {
-                Err(format!("{len} bytes at {address} are outside a memory of {size} bytes").into())
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Caller<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("memory", &self.memory.as_ref().map(|m| m.size())).finish()
-    }
-}
 
 /// What a host function returns: values, or a `Result` of them. An error ends the guest's call and
 /// arrives as [`Error::HostFunction`].
@@ -231,6 +180,8 @@ pub(crate) enum Body {
     Now(Call),
     /// It returns when its future is done.
     Later(AsyncCall),
+    /// It is being called, and has called the guest.
+    UnderWay,
 }
 
 /// One host function.
@@ -255,6 +206,16 @@ impl HostFunction {
         } else {
             Err(failed(format!("it returned {results:?}, its type is {}", self.ty).into()))
         }
+    }
+}
+
+/// A closure cannot be called while it is being called: it may have changed half of what it holds.
+pub(crate) fn under_way(name: &str) -> Error {
+    Error::HostFunction {
+        function: name.to_owned(),
+        source: "it is in the middle of a call, in which it has called the guest; try: a host function of another name \
+                 for the call within"
+            .into(),
     }
 }
 
@@ -317,25 +278,20 @@ impl HostFunctions {
         if missing.is_empty() { Ok(new) } else { Err(missing) }
     }
 
-    /// Calls one, with what the guest sent. Where it returns a future, this thread waits for it;
-    /// [`Error::Interrupted`] if the call is stopped meanwhile.
-    pub(crate) fn call(
-        &mut self,
-        number: usize,
-        caller: &mut Caller<'_>,
-        args: &[Value],
-        cancel: &Cancel,
-    ) -> Result<Vec<Value>, Error> {
+    /// What one does, to be [put back](Self::put_back) after the call: it may call the guest, and the guest others.
+    pub(crate) fn take(&mut self, number: usize) -> Result<(tracing::Span, Body), Error> {
         let (name, function) = self.get(number)?;
-        let span = tracing::trace_span!("host_function", name);
-        let _entered = span.enter();
-        let result = match &mut function.body {
-            Body::Now(call) => call(caller, args),
-            Body::Later(call) => {
-                cancel.block_on(call(args)).map_err(|_cancelled| Error::Interrupted)?
-            }
-        };
-        function.returned(name, result)
+        match mem::replace(&mut function.body, Body::UnderWay) {
+            Body::UnderWay => Err(under_way(name)),
+            body => Ok((tracing::trace_span!("host_function", name), body)),
+        }
+    }
+
+    /// After a call.
+    pub(crate) fn put_back(&mut self, number: usize, body: Body) {
+        if let Ok((_, function)) = self.get(number) {
+            function.body = body;
+        }
     }
 
     /// Calls one that returns a future, which whoever asks then has to await. `None`: it is another one.
@@ -350,7 +306,7 @@ impl HostFunctions {
         }
     }
 
-    /// What a future has become that [`begin`](Self::begin) gave, as [`call`](Self::call) would return it.
+    /// What a future has become that [`begin`](Self::begin) gave, if that is of its type.
     pub(crate) fn finish(
         &mut self,
         number: usize,

@@ -53,9 +53,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod caller;
 pub mod component;
 mod engine;
 mod error;
+mod exports;
 mod guest;
 mod host;
 mod host_functions;
@@ -76,12 +78,13 @@ mod vcpus;
 pub mod wave;
 mod workers;
 
+pub use caller::Caller;
 pub use engine::{Engine, EngineBuilder};
 pub use error::{BoxError, Error, ImportError, Result, Trap};
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub use guest::fuzzing;
-pub use host_functions::{Caller, HostResult, IntoAsyncFunction, IntoHostFunction, WithCaller};
+pub use host_functions::{HostResult, IntoAsyncFunction, IntoHostFunction, WithCaller};
 pub use limits::Limits;
 pub use module::Module;
 pub use pool::{Policy, Pool, PoolBuilder, PoolStats, Pooled};

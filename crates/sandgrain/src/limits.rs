@@ -32,6 +32,9 @@ pub struct Limits {
     /// Bytes of arguments and results that one call passes, of a component's function or by one of the host's.
     /// Default: 128 MiB.
     pub call_bytes: u64,
+    /// Calls of the guest by [host functions](crate::Caller::call) within each other. Each takes some of the stack of the
+    /// thread that runs the guest. Default: 16.
+    pub nested_calls: u32,
     /// Bytes that the guest may write to its standard output. Default: 16 MiB.
     pub stdout: u64,
     /// Bytes that the guest may write to its standard error. Default: 16 MiB.
@@ -51,6 +54,7 @@ impl Default for Limits {
             table_elements: 1_000_000,
             instances: 100,
             call_bytes: 128 << 20,
+            nested_calls: 16,
             stdout: sandgrain_wasi::DEFAULT_OUTPUT_LIMIT,
             stderr: sandgrain_wasi::DEFAULT_OUTPUT_LIMIT,
         }
@@ -84,6 +88,7 @@ setters! {
     table_elements: u64,
     instances: u64,
     call_bytes: u64,
+    nested_calls: u32,
     stdout: u64,
     stderr: u64,
 }
@@ -102,12 +107,14 @@ impl Encode for Limits {
             table_elements,
             instances,
             call_bytes,
+            nested_calls,
             stdout,
             stderr,
         } = self;
         let deadline = deadline.map(|time| (time.as_secs(), time.subsec_nanos()));
         deadline.encode(out);
         out.u32(*extra_memories);
+        out.u32(*nested_calls);
         for number in [
             memory,
             stack,
@@ -133,6 +140,7 @@ impl Encode for Limits {
         Ok(Self {
             deadline,
             extra_memories: from.u32()?,
+            nested_calls: from.u32()?,
             memory: from.u64()?,
             stack: from.u64()?,
             heap: from.u64()?,

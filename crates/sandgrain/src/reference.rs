@@ -1,25 +1,28 @@
 //! The reference engine: the same modules, host functions and limits, run in this process by wasmtime,
 //! without the VM. To compare with, and for development where there is no hypervisor.
 
+use crate::caller::Calling;
 use crate::error::{Error, Result};
 use crate::guest::{Answer, ComponentCall, GuestImage};
 use crate::host::Host;
 use crate::learned::PageSet;
 use crate::limits::Limits;
-use crate::linear_memory::LinearMemory;
+use crate::linear_memory::{LinearMemory, outside};
 use crate::machine::{Machine, Progress};
 use crate::module::Module;
 use crate::stats::Stats;
 use crate::stop::Target;
 use sandgrain_abi::Value;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{Command, HostReply, PageRange, Queued};
+use sandgrain_abi::message::{Command, HostReply, Outcome, PageRange, Queued};
 use sandgrain_abi::types::ModuleInfo;
-use sandgrain_executor::{Embedder, Instances, Sizes, State};
+use sandgrain_executor::{self as executor, Embedder, Instances, Sizes, State};
 use std::cell::RefCell;
+use std::mem;
+use std::ops::Range;
 use std::time::Instant;
 use wasmtime::component::Component;
-use wasmtime::{Caller, Engine, Memory, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::{AsContextMut, Caller, Engine, Memory, StoreContextMut, UpdateDeadline};
 
 /// A guest without a VM.
 pub(crate) struct Reference {
@@ -66,7 +69,7 @@ impl Reference {
             table_elements: limits.table_elements,
             instances: limits.instances,
         };
-        let mut instances = Instances::new(engine.clone(), sizes, Process::default());
+        let mut instances = Instances::new(engine, sizes, Process::default());
         let store = instances.store_mut();
         // The counter belongs to all sandboxes of the engine: each looks whether it is the one meant.
         store.set_epoch_deadline(1);
@@ -109,14 +112,14 @@ impl Machine for Reference {
     }
 
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress> {
-        ATTACHMENTS.replace(std::mem::take(&mut self.attachments));
-        std::mem::swap(&mut self.instances.store_mut().data_mut().embedder.host, host);
+        ATTACHMENTS.replace(mem::take(&mut self.attachments));
+        mem::swap(&mut self.instances.store_mut().data_mut().embedder.host, host);
         let started = Instant::now();
         let outcome = self.instances.execute(command.clone());
         self.stats.guest += started.elapsed();
         let process = &mut self.instances.store_mut().data_mut().embedder;
-        std::mem::swap(&mut process.host, host);
-        self.stats.host_calls += std::mem::take(&mut process.host_calls);
+        mem::swap(&mut process.host, host);
+        self.stats.host_calls += mem::take(&mut process.host_calls);
         if let Some(error) = process.fatal.take().or_else(|| host.stopped()) {
             return Err(error);
         }
@@ -157,6 +160,91 @@ impl Machine for Reference {
     }
 }
 
+/// A guest in the middle of a call.
+struct InCall<'a> {
+    store: StoreContextMut<'a, State<Process>>,
+    /// What the caller exports.
+    memory: Option<Memory>,
+}
+
+impl InCall<'_> {
+    /// Has the host answer the call. It is with the call meanwhile, and not in the store.
+    fn answer(mut self, answer: impl FnOnce(&mut Host, &mut Self) -> Result<Answer>) -> HostReply {
+        let process = &mut self.store.data_mut().embedder;
+        process.host_calls += 1;
+        let mut host = mem::take(&mut process.host);
+        let answered = answer(&mut host, &mut self);
+        let process = &mut self.store.data_mut().embedder;
+        process.host = host;
+        match answered {
+            Ok(Answer { reply, attachments }) => {
+                ATTACHMENTS.replace(attachments);
+                reply
+            }
+            Err(error) => {
+                process.fatal = Some(error);
+                HostReply::Abort
+            }
+        }
+    }
+}
+
+impl LinearMemory for InCall<'_> {
+    fn size(&self) -> usize {
+        self.memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    fn bytes(&mut self, range: Range<usize>) -> Result<&mut [u8]> {
+        let size = self.size();
+        self.whole().get_mut(range.clone()).ok_or_else(|| outside(&range, size))
+    }
+
+    fn whole(&mut self) -> &mut [u8] {
+        match self.memory {
+            Some(memory) => memory.data_mut(&mut self.store),
+            None => &mut [],
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    fn filled(&mut self, _: Vec<Range<u64>>, _: Vec<Range<u64>>) {}
+
+    fn give_back(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Calling for InCall<'_> {
+    fn has_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    fn attachments(&mut self) -> Result<Vec<&[u8]>> {
+        // What a guest passes is in its messages.
+        Ok(Vec::new())
+    }
+
+    fn execute(
+        &mut self,
+        command: Command,
+        attachments: Vec<Vec<u8>>,
+        host: &mut Host,
+    ) -> Result<(Outcome, Vec<Vec<u8>>)> {
+        ATTACHMENTS.replace(attachments);
+        mem::swap(&mut self.store.data_mut().embedder.host, host);
+        let outcome = executor::execute(self.store.as_context_mut(), command);
+        let process = &mut self.store.data_mut().embedder;
+        mem::swap(&mut process.host, host);
+        match process.fatal.take().or_else(|| host.stopped()) {
+            Some(error) => Err(error),
+            None => Ok((outcome, Vec::new())),
+        }
+    }
+}
+
 impl Embedder for Process {
     fn module(&mut self, _: &Engine, address: u64, _: u64) -> wasmtime::Result<wasmtime::Module> {
         match self.code.get(address as usize) {
@@ -174,7 +262,7 @@ impl Embedder for Process {
 
     fn touch(&mut self, _: &[PageRange]) {}
 
-    fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32> {
+    fn memory_number(store: &mut StoreContextMut<'_, State<Self>>, memory: &Memory) -> Option<u32> {
         let memories = &mut store.data_mut().embedder.memories;
         memories.push(*memory);
         u32::try_from(memories.len() - 1).ok()
@@ -186,22 +274,8 @@ impl Embedder for Process {
         memory: Option<Memory>,
         args: Vec<Value>,
     ) -> Result<HostReply, String> {
-        let (mut memory, state) = match memory {
-            Some(memory) => {
-                let (bytes, state) = memory.data_and_store_mut(caller);
-                (Some(bytes), state)
-            }
-            None => (None, caller.data_mut()),
-        };
-        let process = &mut state.embedder;
-        process.host_calls += 1;
-        match process.host.call(function, memory.as_mut().map(|bytes| bytes as _), &args) {
-            Ok(reply) => Ok(reply),
-            Err(error) => {
-                process.fatal = Some(error);
-                Ok(HostReply::Abort)
-            }
-        }
+        let guest = InCall { store: caller.as_context_mut(), memory };
+        Ok(guest.answer(|host, guest| host.call(function, guest, &args).map(Answer::from)))
     }
 
     fn call_component(
@@ -210,19 +284,13 @@ impl Embedder for Process {
         args: Payload,
         queued: Vec<Queued>,
     ) -> Result<HostReply, String> {
-        let process = &mut store.data_mut().embedder;
-        process.host_calls += 1;
         let call = ComponentCall { function, args, queued };
-        match process.host.call_component(&call, &[]) {
-            Ok(Answer { reply, attachments }) => {
-                ATTACHMENTS.replace(attachments);
-                Ok(reply)
-            }
-            Err(error) => {
-                process.fatal = Some(error);
-                Ok(HostReply::Abort)
-            }
-        }
+        let guest = InCall { store: store.as_context_mut(), memory: None };
+        Ok(guest.answer(|host, guest| host.call_component(&call, guest)))
+    }
+
+    fn done(_: Outcome) -> Result<HostReply, String> {
+        Err("the host told it to do something, rather than having it done".to_owned())
     }
 
     fn locate(_: &[u8]) -> Option<Attachment> {

@@ -2,7 +2,7 @@
 
 mod asynchronous;
 mod builder;
-mod check;
+pub(crate) mod check;
 mod components;
 mod http;
 mod link;
@@ -13,22 +13,22 @@ pub use builder::SandboxBuilder;
 pub use components::ComponentParams;
 
 use crate::engine::Engine;
-use crate::error::{Error, ImportError, Result, Trap, described};
+use crate::error::{Error, ImportError, Result};
+use crate::exports;
 use crate::host::Host;
 use crate::host_functions::HostImport;
 use crate::limits::Limits;
 use crate::linear_memory::LinearMemory;
 use crate::machine::{Machine, Progress, Step};
-use crate::module::{Interface, Module};
+use crate::module::Module;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
 use crate::stop::{Control, InterruptHandle};
 use crate::typed::WasmValues;
 use bytes::Bytes;
 use sandgrain_abi::Value;
-use sandgrain_abi::message::{Command, Fault, Outcome};
-use sandgrain_abi::text::printable;
-use sandgrain_abi::types::{ExternType, FuncType, ValType};
+use sandgrain_abi::message::{Command, Outcome};
+use sandgrain_abi::types::ExternType;
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -41,6 +41,9 @@ use std::time::Instant;
 pub struct Instance(u32);
 
 impl Instance {
+    /// None, in place of a module that is not instantiated yet.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
     pub(crate) fn new(number: u32) -> Self {
         Self(number)
     }
@@ -57,9 +60,7 @@ pub struct Sandbox {
     control: Arc<Control>,
     engine: Engine,
     limits: Limits,
-    instances: Vec<Arc<Interface>>,
     names: HashMap<String, Instance>,
-    main: Instance,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
     imports: BTreeMap<u32, HostImport>,
     /// The functions of the host that its components may call, by the numbers that they know.
@@ -101,9 +102,9 @@ impl Sandbox {
     /// [`Error::BadCall`] if there is no such function of this type; otherwise what the call led to.
     /// The sandbox can be used again unless the error [is final](Error::is_final).
     pub fn call<P: WasmValues, R: WasmValues>(&mut self, name: &str, params: P) -> Result<R> {
-        self.check_type::<P, R>(name)?;
-        let results = self.call_values(self.main, name, &params.into_values())?;
-        self.typed(name, &results)
+        self.host.exports.check_type::<P, R>(name)?;
+        let results = self.call_values(self.main(), name, &params.into_values())?;
+        self.settled(exports::typed(name, &results))
     }
 
     /// Calls an exported function of an instance with values known only at run time.
@@ -118,9 +119,9 @@ impl Sandbox {
     ) -> Result<Vec<Value>> {
         let span = tracing::debug_span!("call", name);
         let _entered = span.enter();
-        let (command, results) = self.call_command(instance, name, args)?;
+        let (command, results) = self.host.exports.call(instance, name, args)?;
         let outcome = self.execute(command)?;
-        self.returned(outcome, &results)
+        self.settled(exports::returned(outcome, &results))
     }
 
     /// Instantiates another module in the same machine, linked against what is registered.
@@ -144,8 +145,10 @@ impl Sandbox {
             }
         };
         match self.execute(command)? {
-            Outcome::Instantiated(number) if number as usize == self.instances.len() => {
-                self.instances.push(Arc::clone(module.interface()));
+            Outcome::Instantiated(number)
+                if number as usize == self.host.exports.instances.len() =>
+            {
+                self.host.exports.instances.push(Arc::clone(module.interface()));
                 Ok(Instance(number))
             }
             Outcome::Refused(problem) => {
@@ -163,7 +166,7 @@ impl Sandbox {
     /// The instance of the module that the sandbox was made for.
     #[must_use]
     pub fn main(&self) -> Instance {
-        self.main
+        self.host.exports.main
     }
 
     /// The value of an exported global.
@@ -261,73 +264,26 @@ impl Sandbox {
         self.host.wasi.as_ref().is_some_and(Wasi::is_created)
     }
 
-    /// Finds before the function runs, not after, that it does not return this.
-    fn check_type<P: WasmValues, R: WasmValues>(&self, name: &str) -> Result<()> {
-        let wanted = R::types();
-        match self.module(self.main)?.export(name) {
-            Some(ExternType::Func(ty)) if ty.results != wanted => {
-                let wanted = FuncType { params: P::types(), results: wanted };
-                Err(Error::BadCall(format!(
-                    "{name:?} has the type {ty}; it was called as {wanted}"
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn typed<R: WasmValues>(&mut self, name: &str, results: &[Value]) -> Result<R> {
-        R::from_values(results)
-            .ok_or_else(|| self.end(&format!("{name:?} returned {}", described(&results))))
-    }
-
-    /// What calls a function, and the types of its results.
-    fn call_command(
-        &self,
-        instance: Instance,
-        name: &str,
-        args: &[Value],
-    ) -> Result<(Command, Vec<ValType>)> {
-        let results = check::call(self.module(instance)?, name, args)?;
-        let export = name.to_owned();
-        Ok((Command::Call { instance: instance.0, export, args: args.to_vec() }, results))
-    }
-
-    /// A call's results, if they are of these types.
-    fn returned(&mut self, outcome: Outcome, results: &[ValType]) -> Result<Vec<Value>> {
-        match outcome {
-            Outcome::Returned(values)
-                if values.len() == results.len()
-                    && values.iter().zip(results).all(|(value, ty)| check::fits(value, *ty)) =>
-            {
-                Ok(values)
-            }
-            outcome => Err(self.unexpected(outcome)),
-        }
-    }
-
-    fn interface(&self, instance: Instance) -> Result<Arc<Interface>> {
-        self.module(instance)?;
-        Ok(Arc::clone(&self.instances[instance.0 as usize]))
-    }
-
-    fn module(&self, instance: Instance) -> Result<&Interface> {
-        self.instances
-            .get(instance.0 as usize)
-            .map(|interface| &**interface)
-            .ok_or_else(|| Error::BadCall("an instance of another sandbox".to_owned()))
-    }
-
     fn global_type(&self, instance: Instance, name: &str) -> Result<sandgrain_abi::GlobalType> {
-        match self.module(instance)?.export(name) {
+        match self.host.exports.module(instance)?.export(name) {
             Some(ExternType::Global(ty)) => Ok(*ty),
-            other => Err(check::no_export(self.module(instance)?, name, other, "global")),
+            other => {
+                Err(check::no_export(self.host.exports.module(instance)?, name, other, "global"))
+            }
         }
     }
 
     fn memory(&mut self, instance: Instance, name: &str) -> Result<Box<dyn LinearMemory + '_>> {
-        match self.module(instance)?.export(name) {
+        match self.host.exports.module(instance)?.export(name) {
             Some(ExternType::Memory(_)) => {}
-            other => return Err(check::no_export(self.module(instance)?, name, other, "memory")),
+            other => {
+                return Err(check::no_export(
+                    self.host.exports.module(instance)?,
+                    name,
+                    other,
+                    "memory",
+                ));
+            }
         }
         let command = Command::FindMemory { instance: instance.0, export: name.to_owned() };
         match self.execute(command)? {
@@ -384,6 +340,7 @@ impl Sandbox {
         *self.machine.stats() = Stats::default();
         let started = Instant::now();
         self.host.failure = None;
+        self.host.fatal = None;
         self.host.answer = None;
         self.host.started = Some(started);
         let deadline = self.limits.deadline.and_then(|limit| started.checked_add(limit));
@@ -406,49 +363,32 @@ impl Sandbox {
             (Err(error), Some(reason)) if !matches!(error, Error::Guest(_)) => {
                 Err(self.host.stop_error(reason))
             }
+            (Ok(Progress::Done(outcome)), _) => self.host.completed(outcome).map(Progress::Done),
             (result, _) => result,
         };
+        self.is_waiting |= matches!(result, Ok(Progress::Waiting));
+        self.settled(result)
+    }
+
+    /// Notes an error after which there is no going on.
+    fn settled<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
             && error.is_final()
+            && self.ended.is_none()
         {
             tracing::debug!(%error, "the sandbox has ended");
             self.ended = Some(error.to_string());
         }
-        let outcome = match result? {
-            Progress::Done(outcome) => outcome,
-            Progress::Waiting => {
-                self.is_waiting = true;
-                return Ok(Progress::Waiting);
-            }
-        };
-        match outcome {
-            Outcome::Trapped(trap) => Err(match trap.fault {
-                Fault::Wasm { code, message } => {
-                    Error::Trap(Trap::reported(code, message, trap.frames))
-                }
-                Fault::Host => self.host.failure.take().unwrap_or_else(|| {
-                    self.end("it reports a host function's error that there was not")
-                }),
-            }),
-            Outcome::Limited(detail) => {
-                let detail = printable(&detail);
-                Err(Error::Limit {
-                    what: "the sandbox",
-                    limit: "what its limits say".into(),
-                    detail,
-                })
-            }
-            Outcome::Refused(reason) => Ok(Progress::Done(Outcome::Refused(printable(&reason)))),
-            outcome => Ok(Progress::Done(outcome)),
-        }
+        result
     }
 
     /// An answer that no guest gives to what it was asked.
     fn unexpected(&mut self, outcome: Outcome) -> Error {
-        match outcome {
-            Outcome::Refused(reason) => Error::BadCall(reason),
-            other => self.end(&format!("it answered with {}", described(&other))),
+        let error = exports::unexpected(outcome);
+        if error.is_final() {
+            self.ended = Some(error.to_string());
         }
+        error
     }
 
     fn end(&mut self, reason: &str) -> Error {
@@ -467,7 +407,7 @@ impl Drop for Sandbox {
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox")
-            .field("instances", &self.instances.len())
+            .field("instances", &self.host.exports.instances.len())
             .field("limits", &self.limits)
             .field("ended", &self.ended)
             .finish_non_exhaustive()

@@ -9,6 +9,7 @@
 mod calls;
 #[cfg(test)]
 mod hostile_tests;
+mod in_call;
 mod line;
 mod message;
 mod process;

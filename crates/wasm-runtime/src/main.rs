@@ -21,7 +21,7 @@ sandgrain_guest::main!(run);
 
 fn run(boot: Boot) -> ! {
     let mut instances = match engine::engine(&boot) {
-        Ok(engine) => Instances::new(engine, sizes(&boot), vm::Vm),
+        Ok(engine) => Instances::new(&engine, sizes(&boot), vm::Vm),
         Err(error) => channel::give_up(format_args!("the engine does not start: {error:?}")),
     };
     let mut request = Request::Ready;

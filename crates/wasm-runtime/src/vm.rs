@@ -7,12 +7,12 @@ use alloc::vec::Vec;
 use core::arch::asm;
 use core::ptr::NonNull;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{MemoryRange, PageRange, Queued};
+use sandgrain_abi::message::{MemoryRange, Outcome, PageRange, Queued};
 use sandgrain_abi::{HostReply, Request, Value, layout};
 use sandgrain_executor::{Embedder, State};
 use sandgrain_guest::channel;
 use wasmtime::component::Component;
-use wasmtime::{Caller, Engine, Error, Memory, Module, Result, Store, StoreContextMut};
+use wasmtime::{Caller, Engine, Error, Memory, Module, Result, StoreContextMut};
 
 /// The VM.
 pub struct Vm;
@@ -77,7 +77,7 @@ impl Embedder for Vm {
         }
     }
 
-    fn memory_number(store: &mut Store<State<Self>>, memory: &Memory) -> Option<u32> {
+    fn memory_number(store: &mut StoreContextMut<'_, State<Self>>, memory: &Memory) -> Option<u32> {
         memory::number(memory.data_ptr(&*store) as u64)
     }
 
@@ -98,6 +98,10 @@ impl Embedder for Vm {
         queued: Vec<Queued>,
     ) -> Result<HostReply, String> {
         channel::ask(&Request::ComponentCall { function, args, queued }).map_err(|e| e.to_string())
+    }
+
+    fn done(outcome: Outcome) -> Result<HostReply, String> {
+        channel::ask(&Request::Done(outcome)).map_err(|e| e.to_string())
     }
 
     fn locate(run: &[u8]) -> Option<Attachment> {

@@ -1,12 +1,16 @@
 //! Host functions for components.
 
+use crate::caller::{Caller, Calling};
 use crate::error::{BoxError, Error, ImportError};
+use crate::guest::ComponentCall;
+use crate::host::Host;
+use crate::host_functions::{WithCaller, under_way};
 use sandgrain_abi::component::{FunctionType, Lift, Lower, Reader, Types, Val, Writer};
-use sandgrain_wasi::Cancel;
 use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::{Future, ready};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use tracing::Instrument;
@@ -48,8 +52,53 @@ fn written<R: Lower>(result: &R) -> Result<Writer, BoxError> {
     Ok(out)
 }
 
+/// What a host function is called with, and the guest that calls it.
+pub struct Arguments<'a> {
+    call: &'a ComponentCall,
+    guest: &'a mut dyn Calling,
+    host: &'a mut Host,
+    is_over_budget: bool,
+}
+
+impl<'a> Arguments<'a> {
+    pub(crate) fn new(
+        call: &'a ComponentCall,
+        guest: &'a mut dyn Calling,
+        host: &'a mut Host,
+    ) -> Self {
+        Self { call, guest, host, is_over_budget: false }
+    }
+
+    /// Reads them, where they are in the guest's memory.
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader<'_>) -> Result<T, BoxError>,
+    ) -> Result<T, BoxError> {
+        let attachments = self.guest.attachments()?;
+        let mut from = self.call.reader(&attachments, &self.host.promised, self.host.call_bytes);
+        let result = read(&mut from);
+        self.is_over_budget |= from.is_over_budget();
+        result
+    }
+
+    /// Whether they were more than they may be.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.is_over_budget
+    }
+
+    fn caller(&mut self) -> Caller<'_> {
+        Caller::new(self.guest, self.host)
+    }
+}
+
+impl fmt::Debug for Arguments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arguments").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
 /// Reads arguments and writes the result.
-pub(crate) type Call = Box<dyn FnMut(&mut Reader<'_>) -> Result<Writer, BoxError> + Send>;
+pub(crate) type Call = Box<dyn FnMut(&mut Arguments<'_>) -> Result<Writer, BoxError> + Send>;
 
 /// What an asynchronous host function is going to return.
 pub(crate) type PendingWriter = Pin<Box<dyn Future<Output = Result<Writer, BoxError>> + Send>>;
@@ -60,7 +109,8 @@ type AsyncCall = Box<dyn FnMut(&mut Reader<'_>) -> PendingWriter + Send>;
 type Check = fn(&FunctionType, &Types) -> bool;
 
 /// A closure that can be a host function for components: `FnMut(A, B, ...) -> R` of types that a component passes, or
-/// `-> Result<R, Abort>` where it may also end the guest's call.
+/// `-> Result<R, Abort>` where it may also end the guest's call; with a [`Caller`] before the arguments, if it calls the
+/// guest.
 pub trait ComponentFunction<Marker>: Send + 'static {
     /// What a component's function must be to be satisfied by it.
     fn check() -> (Check, &'static str);
@@ -94,8 +144,28 @@ macro_rules! closure {
 
             fn into_call(mut self) -> Call {
                 Box::new(move |args| {
-                    $(let $name = $name::lift(args)?;)*
+                    let ($($name,)*) = args.read(|args| Ok(($($name::lift(args)?,)*)))?;
                     let $value = self($($name),*);
+                    $written
+                })
+            }
+        }
+
+        #[allow(non_snake_case, unused_variables, reason = "a type's name serves for its value")]
+        impl<Closure, R, $($name),*> ComponentFunction<(WithCaller, $marker, ($($name,)*), R)> for Closure
+        where
+            Closure: FnMut(&mut Caller<'_>, $($name),*) -> $returned + Send + 'static,
+            R: Lower,
+            $($name: for<'a> Lift<'a>,)*
+        {
+            fn check() -> (Check, &'static str) {
+                (is_of::<R, ($($name,)*)>, type_name::<fn($($name),*) -> $returned>())
+            }
+
+            fn into_call(mut self) -> Call {
+                Box::new(move |args| {
+                    let ($($name,)*) = args.read(|args| Ok(($($name::lift(args)?,)*)))?;
+                    let $value = self(&mut args.caller(), $($name),*);
                     $written
                 })
             }
@@ -176,6 +246,9 @@ closures! {
     (A B C D E F G H)
 }
 
+/// A host function that reads its arguments itself.
+type InPlaceCall = Box<dyn FnMut(&mut Reader<'_>) -> Result<Writer, BoxError> + Send>;
+
 /// A dynamic host function.
 type DynamicCall = Box<dyn FnMut(&[Val]) -> Result<Option<Val>, BoxError> + Send>;
 
@@ -186,9 +259,35 @@ pub(crate) enum Body {
     /// It returns when its future is done.
     Later(Check, &'static str, AsyncCall),
     /// It reads its arguments itself.
-    InPlace(Call),
+    InPlace(InPlaceCall),
     /// It takes and returns values of any type.
     Dynamic(DynamicCall),
+    /// It is being called, and has called the guest.
+    UnderWay,
+}
+
+impl Body {
+    /// Calls it, of this definition. Where it returns a future, this thread waits for it.
+    pub(crate) fn call(
+        &mut self,
+        definition: Option<&Definition>,
+        args: &mut Arguments<'_>,
+    ) -> Result<Result<Writer, BoxError>, sandgrain_wasi::Error> {
+        Ok(match (self, definition) {
+            (Self::Now(_, _, call), _) => call(args),
+            (Self::InPlace(call), _) => args.read(|from| call(from)),
+            (Self::Later(_, _, call), _) => match args.read(|from| Ok(call(from))) {
+                Ok(future) => args.host.cancel.block_on(future)?,
+                Err(error) => Err(error),
+            },
+            (Self::Dynamic(call), Some(definition)) => {
+                args.read(|from| dynamic(call, definition, from))
+            }
+            (Self::Dynamic(_) | Self::UnderWay, _) => {
+                Err("it was called by a component that has not imported it".into())
+            }
+        })
+    }
 }
 
 /// A component's function as it has imported it.
@@ -331,27 +430,24 @@ impl ComponentFunctions {
             .ok_or_else(|| Error::Guest(format!("it called host function {number}, never given")))
     }
 
-    /// Calls one, with what the guest sent. Where it returns a future, this thread waits for it.
-    pub(crate) fn call(
+    /// What one does, and its type, to be [put back](Self::put_back) after the call: it may call the guest, and the guest
+    /// others.
+    pub(crate) fn take(
         &mut self,
         number: u32,
-        args: &mut Reader<'_>,
-        cancel: &Cancel,
-    ) -> Result<Writer, Error> {
+    ) -> Result<(tracing::Span, Body, Option<Definition>), Error> {
         let HostFunction { name, body, definition } = self.get(number)?;
-        let span = tracing::trace_span!("host_function", name);
-        let _entered = span.enter();
-        let result = match body {
-            Body::Now(_, _, call) | Body::InPlace(call) => call(args),
-            Body::Later(_, _, call) => {
-                cancel.block_on(call(args)).map_err(|_cancelled| Error::Interrupted)?
-            }
-            Body::Dynamic(call) => match definition {
-                Some(definition) => dynamic(call, definition, args),
-                None => Err("it was called by a component that has not imported it".into()),
-            },
-        };
-        result.map_err(|source| Error::HostFunction { function: name.clone(), source })
+        match mem::replace(body, Body::UnderWay) {
+            Body::UnderWay => Err(under_way(name)),
+            body => Ok((tracing::trace_span!("host_function", name), body, definition.take())),
+        }
+    }
+
+    /// After a call.
+    pub(crate) fn put_back(&mut self, number: u32, body: Body, definition: Option<Definition>) {
+        if let Ok(function) = self.get(number) {
+            (function.body, function.definition) = (body, definition);
+        }
     }
 
     /// Calls one that returns a future, which whoever asks then has to await. `None`: it is another one.
@@ -366,7 +462,7 @@ impl ComponentFunctions {
         }
     }
 
-    /// What a future has become, as [`call`](Self::call) would return it.
+    /// What one has returned.
     pub(crate) fn finish(
         &mut self,
         number: u32,

@@ -1,12 +1,17 @@
 //! A guest's calls of the host, and the runs of bytes that go beside its messages.
 
 use super::{Guest, Stop};
+use crate::caller::Calling;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::linear_memory::{LinearMemory, outside};
+use crate::machine::Progress;
 use sandgrain_abi::Value;
 use sandgrain_abi::component::{Attachment, Payload};
-use sandgrain_abi::message::{HostReply, MemoryRange, Queued};
+use sandgrain_abi::message::{Command, HostReply, MemoryRange, Outcome, Queued};
+use std::mem;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A call of a host function, as the guest has made it.
 #[derive(Clone, Debug)]
@@ -33,14 +38,6 @@ pub(crate) enum GuestCall {
     Component(ComponentCall),
 }
 
-/// A call with what is seen of the guest's memory in it, while the guest stands still.
-pub(crate) enum Seen<'a> {
-    /// The linear memory that the caller exports.
-    Core(&'a HostCall, Option<&'a mut [u8]>),
-    /// The bytes of its attachments.
-    Component(&'a ComponentCall, &'a [&'a [u8]]),
-}
-
 /// What answers a call: a message, and the bytes of its attachments.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -59,11 +56,13 @@ pub(crate) trait Answers {
     /// Why the call under way is to stop, if it is.
     fn stopped(&self) -> Option<Error>;
 
-    /// Whether the guest has to wait for the answer to a call, without a thread.
-    fn puts_off(&mut self, call: Seen<'_>) -> Result<bool>;
-
-    /// Answers a call. It may be one that was put off.
-    fn answer(&mut self, call: Seen<'_>) -> Result<Answer>;
+    /// Answers a call; `None`: the guest has to wait for that, without a thread, and is then to ask `again`.
+    fn answer(
+        &mut self,
+        call: &GuestCall,
+        guest: &mut Guest,
+        again: bool,
+    ) -> Result<Option<Answer>>;
 }
 
 impl Answers for Host {
@@ -71,23 +70,92 @@ impl Answers for Host {
         Host::stopped(self)
     }
 
-    fn puts_off(&mut self, call: Seen<'_>) -> Result<bool> {
+    fn answer(
+        &mut self,
+        call: &GuestCall,
+        guest: &mut Guest,
+        again: bool,
+    ) -> Result<Option<Answer>> {
+        let mut guest = InCall { guest, call };
         match call {
-            Seen::Core(HostCall { function, args, .. }, mut memory) => {
-                Host::puts_off(self, *function, memory.as_mut().map(|bytes| bytes as _), args)
+            GuestCall::Core(HostCall { function, args, .. }) => {
+                if !again && self.puts_off(*function, &mut guest, args)? {
+                    return Ok(None);
+                }
+                self.call(*function, &mut guest, args).map(|reply| Some(reply.into()))
             }
-            Seen::Component(call, attachments) => self.puts_off_component(call, attachments),
+            GuestCall::Component(call) => {
+                if !again && self.puts_off_component(call, &mut guest)? {
+                    return Ok(None);
+                }
+                self.call_component(call, &mut guest).map(Some)
+            }
+        }
+    }
+}
+
+/// A guest in the middle of a call.
+pub(crate) struct InCall<'a> {
+    guest: &'a mut Guest,
+    call: &'a GuestCall,
+}
+
+impl InCall<'_> {
+    /// The number of the linear memory that the caller exports.
+    fn number(&self) -> Option<u32> {
+        match self.call {
+            GuestCall::Core(call) => call.memory,
+            GuestCall::Component(_) => None,
+        }
+    }
+}
+
+impl LinearMemory for InCall<'_> {
+    fn size(&self) -> usize {
+        let range = self.number().and_then(|number| self.guest.memories.range(number));
+        range.map_or(0, |range| (range.end - range.start) as usize)
+    }
+
+    fn bytes(&mut self, range: Range<usize>) -> Result<&mut [u8]> {
+        let size = self.size();
+        self.whole().get_mut(range.clone()).ok_or_else(|| outside(&range, size))
+    }
+
+    fn whole(&mut self) -> &mut [u8] {
+        let number = self.number();
+        number.and_then(|number| self.guest.memory(number).ok()).unwrap_or_default()
+    }
+
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    fn filled(&mut self, _: Vec<Range<u64>>, _: Vec<Range<u64>>) {}
+
+    fn give_back(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Calling for InCall<'_> {
+    fn has_memory(&self) -> bool {
+        self.number().is_some()
+    }
+
+    fn attachments(&mut self) -> Result<Vec<&[u8]>> {
+        match self.call {
+            GuestCall::Core(_) => Ok(Vec::new()),
+            GuestCall::Component(call) => self.guest.attachments(call),
         }
     }
 
-    fn answer(&mut self, call: Seen<'_>) -> Result<Answer> {
-        match call {
-            Seen::Core(HostCall { function, args, .. }, mut memory) => {
-                let memory = memory.as_mut().map(|bytes| bytes as _);
-                self.call(*function, memory, args).map(Answer::from)
-            }
-            Seen::Component(call, attachments) => self.call_component(call, attachments),
-        }
+    fn execute(
+        &mut self,
+        command: Command,
+        attachments: Vec<Vec<u8>>,
+        host: &mut Host,
+    ) -> Result<(Outcome, Vec<Vec<u8>>)> {
+        self.guest.execute_in_call(command, attachments, host)
     }
 }
 
@@ -130,51 +198,63 @@ impl Guest {
         call: GuestCall,
         host: &mut dyn Answers,
     ) -> Result<Option<Stop>> {
-        if self.with_seen(&call, |seen| host.puts_off(seen))? {
-            self.waiting = Some(call);
-            return Ok(Some(Stop::Waiting));
+        if self.answer_call(&call, host, false)? {
+            return Ok(None);
         }
-        self.answer_call(&call, host)?;
-        Ok(None)
+        self.waiting = Some(call);
+        Ok(Some(Stop::Waiting))
     }
 
-    /// Has the host answer a call.
-    pub(super) fn answer_call(&mut self, call: &GuestCall, host: &mut dyn Answers) -> Result<()> {
+    /// Has the host answer a call. `false`: the guest has to wait.
+    pub(super) fn answer_call(
+        &mut self,
+        call: &GuestCall,
+        host: &mut dyn Answers,
+        again: bool,
+    ) -> Result<bool> {
         let function = match call {
             GuestCall::Core(call) => call.function,
             GuestCall::Component(call) => call.function,
         };
         let span = tracing::trace_span!("hypercall", function);
         let _entered = span.enter();
+        let Some(Answer { reply, attachments }) = host.answer(call, self, again)? else {
+            return Ok(false);
+        };
         self.stats.host_calls += 1;
-        let Answer { reply, attachments } = self.with_seen(call, |seen| host.answer(seen))?;
         self.moved.outgoing = attachments;
-        self.answer(&reply, host)
+        self.answer(&reply, host)?;
+        Ok(true)
     }
 
-    /// Shows a call, and what it needs of the guest's memory.
-    fn with_seen<T>(
+    /// Has the guest do something in the middle of a call of the host: what that has come to, and the bytes of its
+    /// attachments. It waits for the answer to its call afterwards.
+    pub(crate) fn execute_in_call(
         &mut self,
-        call: &GuestCall,
-        see: impl FnOnce(Seen<'_>) -> Result<T>,
-    ) -> Result<T> {
-        match call {
-            GuestCall::Core(call) => {
-                let memory = call.memory.map(|number| self.memory(number)).transpose()?;
-                see(Seen::Core(call, memory))
-            }
-            GuestCall::Component(call) => {
-                let attachments = self.attachments(&call.args.attachments)?;
-                see(Seen::Component(call, &attachments))
-            }
+        command: Command,
+        attachments: Vec<Vec<u8>>,
+        host: &mut dyn Answers,
+    ) -> Result<(Outcome, Vec<Vec<u8>>)> {
+        let started = Instant::now();
+        let moved = Moved { outgoing: attachments, ..Moved::new(self.moved.most) };
+        let outer = mem::replace(&mut self.moved, moved);
+        self.answer(&HostReply::Execute(command), host)?;
+        let progress = self.progress(host)?;
+        self.idle = false;
+        let moved = mem::replace(&mut self.moved, outer);
+        // It is in the books already, and not the host's.
+        self.within += started.elapsed();
+        match progress {
+            Progress::Done(outcome) => Ok((outcome, moved.incoming)),
+            Progress::Waiting => Err(Error::Host("a call within a call was put off".to_owned())),
         }
     }
 
     /// The bytes of a call's attachments, which are in the guest's memory.
-    fn attachments(&self, attachments: &[Attachment]) -> Result<Vec<&[u8]>> {
+    pub(crate) fn attachments(&self, call: &ComponentCall) -> Result<Vec<&[u8]>> {
         // The same bytes can be attached any number of times.
         let mut left = self.moved.most;
-        let runs = attachments.iter().map(|attachment| match attachment {
+        let runs = call.args.attachments.iter().map(|attachment| match attachment {
             Attachment::Memory(range) => match left.checked_sub(range.len) {
                 Some(rest) => {
                     left = rest;

@@ -1,10 +1,11 @@
 //! The dispatcher of hypercalls without a guest that runs: what the fuzz target `hypercalls` drives.
 
 use super::{Guest, Stop};
+use crate::caller::Caller;
 use crate::engine::Virtual;
 use crate::error::{Error, Trap};
 use crate::host::Host;
-use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
+use crate::host_functions::{Body, HostFunctions, IntoHostFunction};
 use crate::limits::Limits;
 use crate::machine::base;
 use crate::workers::Device;

@@ -15,6 +15,7 @@ use sandgrain_abi::types::ModuleInfo;
 use sandgrain_abi::{DecodeError, Decoder, Encode, Encoder};
 use sandgrain_hypervisor::{GuestMemory, Hypervisor, HypervisorKind, MemoryImage, VcpuState};
 use std::ops::Range;
+use std::time::Duration;
 
 /// A guest at a moment when it waits for the host: its memory, its vCPU, and what the host knows of it.
 /// Cheap to clone.
@@ -215,6 +216,7 @@ impl Guest {
             reply_room: image.reply_room.clone(),
             buffer: Vec::new(),
             stats: Stats::default(),
+            within: Duration::ZERO,
         };
         guest.give()?;
         Ok(guest)

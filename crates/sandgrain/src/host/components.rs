@@ -1,24 +1,29 @@
 //! What answers the calls of components.
 
 use super::{Host, Later, Pending};
+use crate::caller::Calling;
+use crate::component::Arguments;
 use crate::error::{Error, Result};
 use crate::guest::{self, ComponentCall};
-use sandgrain_abi::component::{FunctionType, Reader, Types, Writer};
+use sandgrain_abi::component::{FunctionType, Payload, Reader, Types, Writer};
 use sandgrain_abi::message::{HostReply, ImportedItem, Known, PROMISED, Promise, Queued};
 use sandgrain_wasi::Cancel;
 use sandgrain_wasi::component::{Answer, Function, Reply};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A reader of a call's arguments.
-fn reader<'a>(
-    call: &'a ComponentCall,
-    attachments: &'a [&'a [u8]],
-    promised: &'a BTreeMap<u32, u32>,
-    budget: u64,
-) -> Reader<'a> {
-    let budget = usize::try_from(budget).unwrap_or(usize::MAX);
-    Reader::new(&call.args.body, attachments, &call.args.resources, budget).with_promised(promised)
+impl ComponentCall {
+    /// A reader of its arguments.
+    pub(crate) fn reader<'a>(
+        &'a self,
+        attachments: &'a [&'a [u8]],
+        promised: &'a BTreeMap<u32, u32>,
+        budget: u64,
+    ) -> Reader<'a> {
+        let budget = usize::try_from(budget).unwrap_or(usize::MAX);
+        let Payload { body, resources, .. } = &self.args;
+        Reader::new(body, attachments, resources, budget).with_promised(promised)
+    }
 }
 
 /// Numbers from this one on are those of WASI's functions.
@@ -234,11 +239,12 @@ impl Host {
     pub(crate) fn puts_off_component(
         &mut self,
         call: &ComponentCall,
-        attachments: &[&[u8]],
+        guest: &mut dyn Calling,
     ) -> Result<bool> {
         if !self.awaits {
             return Ok(false);
         }
+        let attachments = guest.attachments()?;
         if let Err(error) = self.run_queue(&call.queued) {
             if error.is_final() {
                 return Err(error);
@@ -248,7 +254,7 @@ impl Host {
             return Ok(false);
         }
         self.has_run_queue = true;
-        let mut args = reader(call, attachments, &self.promised, self.call_bytes);
+        let mut args = call.reader(&attachments, &self.promised, self.call_bytes);
         if call.function < WASI_FUNCTIONS {
             let pending = self.components.begin(call.function, &mut args);
             self.pending = pending.map(|pending| -> Pending {
@@ -275,9 +281,9 @@ impl Host {
     pub(crate) fn call_component(
         &mut self,
         call: &ComponentCall,
-        attachments: &[&[u8]],
+        guest: &mut dyn Calling,
     ) -> Result<guest::Answer> {
-        match self.answer_component(call, attachments) {
+        match self.answer_component(call, guest) {
             Ok(out) => {
                 let (payload, attachments) = out.finish();
                 Ok(guest::Answer { reply: HostReply::Component(payload), attachments })
@@ -291,7 +297,12 @@ impl Host {
         }
     }
 
-    fn answer_component(&mut self, call: &ComponentCall, attachments: &[&[u8]]) -> Result<Writer> {
+    fn answer_component(
+        &mut self,
+        call: &ComponentCall,
+        guest: &mut dyn Calling,
+    ) -> Result<Writer> {
+        let attachments = guest.attachments()?;
         let has_run_queue = std::mem::take(&mut self.has_run_queue);
         let answer = self.answer.take();
         if !has_run_queue && answer.is_none() {
@@ -303,17 +314,16 @@ impl Host {
                 _ => Ok(Writer::new()),
             };
         }
-        let mut args = reader(call, attachments, &self.promised, self.call_bytes);
         let is_wasi = call.function >= WASI_FUNCTIONS;
-        let result = match answer {
+        match answer {
             Some(Later::Component(answer)) if !is_wasi => {
-                return self.components.finish(call.function, answer);
+                self.components.finish(call.function, answer)
             }
             Some(Later::Wasi(answer)) if is_wasi => {
-                return self.wasi_reply(known_function(call.function)?, answer);
+                self.wasi_reply(known_function(call.function)?, answer)
             }
-            Some(Later::Failed(error)) => return Err(error),
-            Some(_) => return Err(Error::Host("another kind of call was answered".to_owned())),
+            Some(Later::Failed(error)) => Err(error),
+            Some(_) => Err(Error::Host("another kind of call was answered".to_owned())),
             None if is_wasi => {
                 let Some(wasi) = &mut self.wasi else {
                     return Err(Error::Guest("it called WASI, never given".to_owned()));
@@ -321,19 +331,38 @@ impl Host {
                 let function = known_function(call.function)?;
                 let span = tracing::trace_span!("wasi", function = function.name());
                 let _entered = span.enter();
+                let args = call.reader(&attachments, &self.promised, self.call_bytes);
                 let reply = wasi.call_component(function, args, &self.cancel);
-                return self.wasi_reply(function, reply);
+                self.wasi_reply(function, reply)
             }
-            None => self.components.call(call.function, &mut args, &self.cancel),
-        };
-        if args.is_over_budget() {
+            None => self.call_component_function(call, guest),
+        }
+    }
+
+    /// Calls a host function.
+    fn call_component_function(
+        &mut self,
+        call: &ComponentCall,
+        guest: &mut dyn Calling,
+    ) -> Result<Writer> {
+        let (span, mut body, definition) = self.components.take(call.function)?;
+        let _entered = span.enter();
+        let mut args = Arguments::new(call, guest, self);
+        let result = body.call(definition.as_ref(), &mut args);
+        let is_over_budget = args.is_over_budget();
+        self.components.put_back(call.function, body, definition);
+        if let Some(error) = self.fatal.take() {
+            return Err(error);
+        }
+        if is_over_budget {
             return Err(Error::Limit {
                 what: "what one call passes",
                 limit: format!("{} bytes", self.call_bytes),
                 detail: "the guest passes more".to_owned(),
             });
         }
-        result
+        let result = result.map_err(|_cancelled| Error::Interrupted)?;
+        self.components.finish(call.function, result)
     }
 
     fn wasi_reply(

@@ -2,6 +2,7 @@
 
 use super::{Instance, Sandbox};
 use crate::error::{Error, Result};
+use crate::exports;
 use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::learned::PageSet;
@@ -65,10 +66,10 @@ impl Sandbox {
         name: &str,
         params: P,
     ) -> Result<R> {
-        self.check_type::<P, R>(name)?;
+        self.host.exports.check_type::<P, R>(name)?;
         let args = params.into_values();
-        let results = self.call_values_async(self.main, name, &args).await?;
-        self.typed(name, &results)
+        let results = self.call_values_async(self.main(), name, &args).await?;
+        self.settled(exports::typed(name, &results))
     }
 
     /// As [`call_values`](Self::call_values), awaited as [`call_async`](Self::call_async) is.
@@ -83,11 +84,11 @@ impl Sandbox {
     ) -> Result<Vec<Value>> {
         let span = tracing::debug_span!("call", name);
         async {
-            let (command, results) = self.call_command(instance, name, args)?;
+            let (command, results) = self.host.exports.call(instance, name, args)?;
             self.check_not_waiting()?;
             let progress = self.drive_async(Step::Execute(command)).await?;
             let outcome = self.done(progress)?;
-            self.returned(outcome, &results)
+            self.settled(exports::returned(outcome, &results))
         }
         .instrument(span)
         .await

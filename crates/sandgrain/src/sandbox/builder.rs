@@ -1,6 +1,6 @@
 //! What a sandbox is made of, and making it.
 
-use super::{Instance, Sandbox, check};
+use super::{Sandbox, check};
 use crate::component::{
     self, AsyncComponentFunction, ComponentFunction, ComponentFunctions, Reader, ResourceType, Val,
     Writer,
@@ -85,7 +85,8 @@ impl SandboxBuilder {
     }
 
     /// Defines a host function under a module name and a name: a closure over integers and floats,
-    /// whose type is checked against the module's import when the sandbox is made.
+    /// whose type is checked against the module's import when the sandbox is made. With a
+    /// [`Caller`](crate::Caller) before the arguments it sees the guest's memory, and can call the guest.
     #[must_use]
     pub fn function<M>(
         mut self,
@@ -116,7 +117,7 @@ impl SandboxBuilder {
     /// Defines a host function for components, under an instance such as `example:greeter/host@1.0.0` and its name in
     /// that; under a name alone if the instance is empty. A closure over values that components pass: numbers, `bool`,
     /// `char`, strings, lists, options, results, tuples, and what [`record!`](crate::record) and
-    /// [`variant!`](crate::variant) make. Its type is checked against the component's import when the sandbox is made.
+    /// [`variant!`](crate::variant) make; before them a [`Caller`](crate::Caller), if it calls the guest. Its type is checked against the component's import when the sandbox is made.
     #[must_use]
     pub fn component_function<M, F: ComponentFunction<M>>(
         mut self,
@@ -278,7 +279,7 @@ impl SandboxBuilder {
             sandbox.register(name, instance);
             total += sandbox.stats;
         }
-        sandbox.main = sandbox.instantiate(main)?;
+        sandbox.host.exports.main = sandbox.instantiate(main)?;
         total += sandbox.stats;
         let initialize = main.export("_initialize");
         if matches!(initialize, Some(ExternType::Func(ty)) if *ty == FuncType::default()) {
@@ -320,9 +321,9 @@ impl SandboxBuilder {
             }
         };
         let mut sandbox = self.assemble(state.engine.clone(), machine, control);
-        sandbox.instances.clone_from(&state.instances);
+        sandbox.host.exports.instances.clone_from(&state.instances);
         sandbox.names.clone_from(&state.names);
-        sandbox.main = state.main;
+        sandbox.host.exports.main = state.main;
         sandbox.imports.clone_from(&state.imports);
         sandbox.component_imports.clone_from(&state.component_imports);
         sandbox.is_waiting = state.guest.is_waiting();
@@ -338,6 +339,7 @@ impl SandboxBuilder {
             functions: self.functions,
             components: self.components,
             call_bytes: self.limits.call_bytes,
+            max_depth: self.limits.nested_calls,
             wasi: granted.clone().map(Wasi::new),
             control: Arc::downgrade(&control),
             ..Host::default()
@@ -348,9 +350,7 @@ impl SandboxBuilder {
             control,
             engine,
             limits: self.limits,
-            instances: Vec::new(),
             names: HashMap::new(),
-            main: Instance(0),
             imports: BTreeMap::new(),
             component_imports: BTreeMap::new(),
             granted,

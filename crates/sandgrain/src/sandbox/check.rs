@@ -10,7 +10,7 @@ use sandgrain_abi::value::Value;
 use std::sync::Arc;
 
 /// Checks that a module can be in a sandbox of this engine with these limits.
-pub(super) fn module(engine: &Engine, module: &Module, limits: &Limits) -> Result<()> {
+pub(crate) fn module(engine: &Engine, module: &Module, limits: &Limits) -> Result<()> {
     if !Arc::ptr_eq(&engine.inner, &module.engine().inner) {
         return Err(Error::BadCall(
             "the modules of a sandbox are of different engines; compile them with the same".into(),
@@ -30,7 +30,7 @@ pub(super) fn module(engine: &Engine, module: &Module, limits: &Limits) -> Resul
 }
 
 /// Checks a call against the module; the types of its results.
-pub(super) fn call(module: &Interface, name: &str, args: &[Value]) -> Result<Vec<ValType>> {
+pub(crate) fn call(module: &Interface, name: &str, args: &[Value]) -> Result<Vec<ValType>> {
     let ty = match module.export(name) {
         Some(ExternType::Func(ty)) => ty,
         other => return Err(no_export(module, name, other, "function")),
@@ -45,7 +45,7 @@ pub(super) fn call(module: &Interface, name: &str, args: &[Value]) -> Result<Vec
 }
 
 /// Whether the guest may return such a value. It is untrusted, so its word is checked too.
-pub(super) fn fits(value: &Value, ty: ValType) -> bool {
+pub(crate) fn fits(value: &Value, ty: ValType) -> bool {
     match (value, ty) {
         (Value::GcRef(of), ValType::Ref { heap, .. }) => of.top() == heap.top(),
         _ => value.is_a(ty),
@@ -53,7 +53,7 @@ pub(super) fn fits(value: &Value, ty: ValType) -> bool {
 }
 
 /// The error for an export that is not there, or is something else.
-pub(super) fn no_export(
+pub(crate) fn no_export(
     module: &Interface,
     name: &str,
     found: Option<&ExternType>,

@@ -63,9 +63,9 @@ impl Sandbox {
             engine: self.engine.clone(),
             guest,
             limits: self.limits.clone(),
-            instances: self.instances.clone(),
+            instances: self.host.exports.instances.clone(),
             names: self.names.clone(),
-            main: self.main,
+            main: self.main(),
             imports: self.imports.clone(),
             component_imports: self.component_imports.clone(),
             wasi,
@@ -110,13 +110,15 @@ impl Sandbox {
             return Ok(false);
         }
         let state = origin.state();
-        if self.instances.len() != state.instances.len() || !self.machine.reset(&state.guest)? {
+        if self.host.exports.instances.len() != state.instances.len()
+            || !self.machine.reset(&state.guest)?
+        {
             return Ok(false);
         }
         self.is_waiting = state.guest.is_waiting();
         self.has_called = false;
         self.names.clone_from(&state.names);
-        self.main = state.main;
+        self.host.exports.main = state.main;
         self.imports.clone_from(&state.imports);
         self.component_imports.clone_from(&state.component_imports);
         // The guest gives its own names of resources anew.

@@ -83,22 +83,23 @@ impl Sandbox {
     /// What begins a run, or has it go on.
     fn run_step(&mut self) -> Result<Step> {
         self.check_alive()?;
-        if self.module(self.main)?.component().is_some() {
+        if self.host.exports.module(self.main())?.component().is_some() {
             let path = self.command()?;
             return Ok(Step::Execute(Command::CallComponent {
-                instance: self.main.0,
+                instance: self.main().0,
                 path,
                 args: Payload::default(),
                 known: Vec::new(),
             }));
         }
-        match self.module(self.main)?.export(START) {
+        match self.host.exports.module(self.main())?.export(START) {
             Some(ExternType::Func(ty)) if *ty == FuncType::default() => {}
             other => {
-                return Err(check::no_export(self.module(self.main)?, START, other, "function"));
+                let module = self.host.exports.module(self.main())?;
+                return Err(check::no_export(module, START, other, "function"));
             }
         }
-        let (instance, export) = (self.main.0, START.to_owned());
+        let (instance, export) = (self.main().0, START.to_owned());
         if std::mem::take(&mut self.is_waiting) {
             return Ok(Step::Resume);
         }
@@ -107,7 +108,7 @@ impl Sandbox {
 
     /// The path to the function by which the component is a command.
     fn command(&self) -> Result<Vec<String>> {
-        let info = self.component(self.main)?;
+        let info = self.host.exports.component(self.main())?;
         let is_run = |function: &&Function| match function.path.as_slice() {
             [instance, name] => instance.starts_with(RUN) && name == "run",
             _ => false,

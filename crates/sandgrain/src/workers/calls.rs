@@ -1,9 +1,9 @@
 //! A guest's calls, as a worker answers them: by asking the process that started it.
 
 use super::line::Line;
-use super::message::{Call, MAX_ASKED, PIECE, Part, Reply, Run, Told, bytes_of};
+use super::message::{Call, MAX_ASKED, PIECE, Part, Reply, Run, Told, bytes_of, runs};
 use crate::error::{Error, Result};
-use crate::guest::{Answer, Answers, ComponentCall, HostCall, Seen};
+use crate::guest::{Answer, Answers, Guest, GuestCall, HostCall};
 use crate::host::wasi_call;
 use sandgrain_wasi::ListSizes;
 use std::convert::Infallible;
@@ -16,66 +16,30 @@ pub(super) struct Calls<'a> {
     line: &'a mut Line,
     stop: &'a AtomicU64,
     turn: u64,
-    /// The answer to a call that was asked about and not put off.
-    reply: Option<Answer>,
 }
 
 impl<'a> Calls<'a> {
     pub(super) fn new(line: &'a mut Line, stop: &'a AtomicU64, turn: u64) -> Self {
-        Self { line, stop, turn, reply: None }
+        Self { line, stop, turn }
     }
 
-    /// Asks for the answer to a call; `None` if it is put off.
-    fn ask(
-        &mut self,
-        call: &HostCall,
-        memory: Option<&mut [u8]>,
-        again: bool,
-    ) -> Result<Option<Answer>> {
-        let size = memory.as_ref().map(|bytes| bytes.len() as u64);
-        let bytes = memory.unwrap_or_default();
-        let (function, args) = (call.function, call.args.clone());
-        let parts = needed(call, bytes);
-        self.tell(&Told::Call(Call { function, args, size, parts, again }))?;
-        loop {
-            match self.line.receive(MAX_ASKED, wait_on).map_err(lost)? {
-                Reply::Fetch(range) => self.tell(&Told::Bytes(piece(bytes, range)?))?,
-                Reply::Answer { reply, parts, attachments } => {
-                    for part in &parts {
-                        change(bytes, part)?;
-                    }
-                    return Ok(Some(Answer { reply, attachments: bytes_of(attachments) }));
-                }
-                Reply::Later => return Ok(None),
-                Reply::Over => return Err(Error::Host("its call was given up".to_owned())),
+    /// Tells of a call.
+    fn tell_of(&mut self, call: &GuestCall, guest: &mut Guest, again: bool) -> Result<()> {
+        let told = match call {
+            GuestCall::Core(call) => {
+                let memory = call.memory.map(|number| guest.memory(number)).transpose()?;
+                let size = memory.as_ref().map(|bytes| bytes.len() as u64);
+                let parts = needed(call, memory.unwrap_or_default());
+                let (function, args) = (call.function, call.args.clone());
+                Told::Call(Call { function, args, size, parts, again })
             }
-        }
-    }
-
-    /// The same of a component's call.
-    fn ask_component(
-        &mut self,
-        call: &ComponentCall,
-        attachments: &[&[u8]],
-        again: bool,
-    ) -> Result<Option<Answer>> {
-        let attachments = attachments.iter().map(|run| Run(run.to_vec())).collect();
-        self.tell(&Told::ComponentCall { call: call.clone(), attachments, again })?;
-        match self.line.receive(MAX_ASKED, wait_on).map_err(lost)? {
-            Reply::Answer { reply, attachments, .. } => {
-                Ok(Some(Answer { reply, attachments: bytes_of(attachments) }))
+            GuestCall::Component(call) => {
+                let attachments = guest.attachments(call)?;
+                let attachments = attachments.into_iter().map(|run| Run(run.to_vec())).collect();
+                Told::ComponentCall { call: call.clone(), attachments, again }
             }
-            Reply::Later => Ok(None),
-            Reply::Over => Err(Error::Host("its call was given up".to_owned())),
-            Reply::Fetch(_) => Err(Error::Host("memory of a component was asked for".to_owned())),
-        }
-    }
-
-    fn ask_any(&mut self, call: Seen<'_>, again: bool) -> Result<Option<Answer>> {
-        match call {
-            Seen::Core(call, memory) => self.ask(call, memory, again),
-            Seen::Component(call, attachments) => self.ask_component(call, attachments, again),
-        }
+        };
+        self.tell(&told)
     }
 
     fn tell(&mut self, told: &Told) -> Result<()> {
@@ -138,16 +102,48 @@ impl Answers for Calls<'_> {
         (self.stop.load(Ordering::SeqCst) == self.turn).then_some(Error::Interrupted)
     }
 
-    fn puts_off(&mut self, call: Seen<'_>) -> Result<bool> {
-        self.reply = self.ask_any(call, false)?;
-        Ok(self.reply.is_none())
-    }
-
-    fn answer(&mut self, call: Seen<'_>) -> Result<Answer> {
-        if let Some(reply) = self.reply.take() {
-            return Ok(reply);
+    fn answer(
+        &mut self,
+        call: &GuestCall,
+        guest: &mut Guest,
+        again: bool,
+    ) -> Result<Option<Answer>> {
+        let number = match call {
+            GuestCall::Core(call) => call.memory,
+            GuestCall::Component(_) => None,
+        };
+        self.tell_of(call, guest, again)?;
+        loop {
+            let reply = self.line.receive(MAX_ASKED, wait_on).map_err(lost)?;
+            match reply {
+                Reply::Fetch(range) => {
+                    self.tell(&Told::Bytes(piece(memory(guest, number)?, range)?))?;
+                }
+                Reply::Answer { reply, parts, attachments } => {
+                    change_all(memory(guest, number)?, &parts)?;
+                    return Ok(Some(Answer { reply, attachments: bytes_of(attachments) }));
+                }
+                Reply::Execute { command, parts, attachments } => {
+                    change_all(memory(guest, number)?, &parts)?;
+                    let (outcome, attachments) =
+                        guest.execute_in_call(command, bytes_of(attachments), self)?;
+                    let len = memory(guest, number)?.len() as u64;
+                    let (attachments, size) = (runs(attachments), number.map(|_| len));
+                    self.tell(&Told::Within { outcome, attachments, size })?;
+                }
+                Reply::Later => return Ok(None),
+                Reply::Over => return Err(Error::Host("its call was given up".to_owned())),
+            }
         }
-        let reply = self.ask_any(call, true)?;
-        reply.ok_or_else(|| Error::Host("a call was put off twice".to_owned()))
     }
+}
+
+/// The linear memory of this number, if there is one.
+fn memory(guest: &mut Guest, number: Option<u32>) -> Result<&mut [u8]> {
+    let memory = number.map(|number| guest.memory(number)).transpose()?;
+    Ok(memory.unwrap_or_default())
+}
+
+fn change_all(memory: &mut [u8], parts: &[Part]) -> Result<()> {
+    parts.iter().try_for_each(|part| change(memory, part))
 }

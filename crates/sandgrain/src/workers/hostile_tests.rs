@@ -4,9 +4,11 @@ use super::line::Line;
 use super::message::{Ask, Call, MAX_ASKED, Part, Reply, Told};
 use super::remote::Remote;
 use super::worker::Worker;
+use crate::caller::Caller;
 use crate::error::{Error, Result};
+use crate::exports::Prepared;
 use crate::host::{Host, WASI};
-use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
+use crate::host_functions::{Body, HostFunctions, IntoHostFunction};
 use crate::machine::{Machine, Progress};
 use crate::stop::Target;
 use sandgrain_abi::message::{Command, Outcome};
@@ -56,7 +58,14 @@ fn host() -> Host {
     };
     let mut functions = HostFunctions::default();
     functions.add("host", "fill", ty(&fill), Body::Now(fill.into_call()));
-    Host { functions, wasi: Some(Wasi::new(WasiConfig::new())), ..Host::default() }
+    let back = |caller: &mut Caller<'_>| {
+        let command = Command::GetGlobal { instance: 0, export: "g".to_owned() };
+        let _ = caller.execute(Prepared { command, attachments: Vec::new() });
+        caller.bytes(0, 0).map(|_| ())
+    };
+    functions.add("host", "back", ty(&back), Body::Now(back.into_call()));
+    let wasi = Some(Wasi::new(WasiConfig::new()));
+    Host { functions, wasi, max_depth: 1, ..Host::default() }
 }
 
 /// What becomes of a call in a guest whose worker does as the script says when it is asked for it.
@@ -172,7 +181,7 @@ fn bytes_that_were_not_asked_for_are_refused() {
 
 #[test]
 fn functions_that_were_never_given_are_not_called() {
-    for function in [1, 77, WASI - 1, WASI + 1000, u32::MAX] {
+    for function in [2, 77, WASI - 1, WASI + 1000, u32::MAX] {
         let refused = call(move |player| {
             player.say(&Told::Call(Call {
                 function,
@@ -206,6 +215,58 @@ fn wasi_without_the_bytes_it_needs_gets_what_it_asks_for() {
         player.say(&done());
     });
     result.expect("an outcome");
+}
+
+/// A call of the host function that calls the guest, which the host has it do.
+fn call_back(player: &mut Player) {
+    let (args, size, parts) = (Vec::new(), Some(SIZE), Vec::new());
+    player.say(&Told::Call(Call { function: 1, args, size, parts, again: false }));
+    assert!(matches!(player.reply(), Some(Reply::Execute { .. })));
+}
+
+fn within(size: Option<u64>) -> Told {
+    let outcome = Outcome::Returned(vec![sandgrain_abi::Value::I32(1)]);
+    Told::Within { outcome, attachments: Vec::new(), size }
+}
+
+#[test]
+fn a_call_within_a_call_is_answered() {
+    let result = call(|player| {
+        call_back(player);
+        // Calls in the middle of it are answered as others are.
+        player.say(&fill(10, 0, Some(SIZE), Vec::new()));
+        assert!(matches!(player.reply(), Some(Reply::Answer { .. })));
+        player.say(&within(Some(SIZE)));
+        assert!(matches!(player.reply(), Some(Reply::Answer { .. })));
+        player.say(&done());
+    });
+    assert_eq!(result.expect("an outcome"), Outcome::Returned(Vec::new()));
+}
+
+#[test]
+fn what_ends_in_the_middle_of_a_call_within_ends_the_guest() {
+    for size in [None, Some(SIZE + 1), Some(u64::MAX)] {
+        let refused = call(move |player| {
+            call_back(player);
+            player.say(&within(size));
+            // It is told that this is over, or nothing any more.
+            assert!(matches!(player.reply(), Some(Reply::Over) | None));
+            player.say(&done());
+        });
+        ends_the_guest(&format!("a memory of {size:?}"), refused);
+    }
+    for told in [done(), Told::Done, Told::Bytes(vec![1]), Told::Number(1)] {
+        let what = format!("{told:?}");
+        let refused = call(move |player| {
+            call_back(player);
+            player.say(&told);
+        });
+        ends_the_guest(&what, refused);
+    }
+    let unasked = call(|player| player.say(&within(None)));
+    ends_the_guest("the end of a call within that there was not", unasked);
+    let closed = call(call_back);
+    ends_the_guest("a line that is closed", closed);
 }
 
 #[test]

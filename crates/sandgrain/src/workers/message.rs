@@ -91,6 +91,8 @@ pub(super) enum Reply {
     Fetch(Range<u64>),
     /// The answer, and changes of the caller's memory.
     Answer { reply: HostReply, parts: Vec<Part>, attachments: Vec<Run> },
+    /// The guest is to do this first, with its attachments, after changes of the caller's memory.
+    Execute { command: Command, parts: Vec<Part>, attachments: Vec<Run> },
     /// The guest is to wait.
     Later,
     /// There is no answer: the guest has come to its end.
@@ -127,6 +129,14 @@ pub(super) enum Told {
         outcome: Option<Outcome>,
         /// The outcome's attachments.
         attachments: Vec<Run>,
+    },
+    /// A guest has done what it was told in the middle of a call, whose answer it waits for.
+    Within {
+        outcome: Outcome,
+        /// The outcome's attachments.
+        attachments: Vec<Run>,
+        /// Bytes of the caller's memory now.
+        size: Option<u64>,
     },
     /// A guest calls: to be answered by [`Reply`]s.
     Call(Call),
@@ -410,6 +420,12 @@ impl Encode for Reply {
             }
             Self::Later => out.u8(2),
             Self::Over => out.u8(3),
+            Self::Execute { command, parts, attachments } => {
+                out.u8(4);
+                command.encode(out);
+                out.list(parts);
+                out.list(attachments);
+            }
         }
     }
 
@@ -423,6 +439,11 @@ impl Encode for Reply {
             },
             2 => Self::Later,
             3 => Self::Over,
+            4 => Self::Execute {
+                command: Command::decode(from)?,
+                parts: from.list()?,
+                attachments: from.list()?,
+            },
             _ => return Err(from.error("an answer to a guest's call")),
         })
     }
@@ -467,6 +488,12 @@ impl Encode for Told {
                 }
                 outcome.encode(out);
                 out.list(attachments);
+            }
+            Self::Within { outcome, attachments, size } => {
+                out.u8(10);
+                outcome.encode(out);
+                out.list(attachments);
+                size.encode(out);
             }
             Self::ComponentCall { call, attachments, again } => {
                 out.u8(9);
@@ -525,6 +552,11 @@ impl Encode for Told {
                 },
                 attachments: from.list()?,
                 again: from.bool()?,
+            },
+            10 => Self::Within {
+                outcome: Outcome::decode(from)?,
+                attachments: from.list()?,
+                size: Option::decode(from)?,
             },
             _ => return Err(from.error("something that a worker says")),
         })

@@ -1,5 +1,6 @@
 //! A guest in a worker process.
 
+use super::in_call::InCall;
 use super::message::{Ask, Call, MAX_TOLD, Part, Reply, Run, Told, bytes_of, runs};
 use super::window::{Rooms, Source, Window};
 use super::worker::{Stop, Talk, Worker};
@@ -115,15 +116,18 @@ impl Remote {
         RemoteStop { worker, guest: self.guest, stop }
     }
 
-    /// After a call: where it could not be answered, the turn is over.
-    fn go_on(&self, talk: &mut Talk<'_>, answered: Result<()>) -> Result<()> {
-        let Err(error) = answered else { return Ok(()) };
-        // What comes next on this line must be that it is over.
-        talk.say(&Reply::Over)?;
-        if let Ok(told @ (Told::Call(_) | Told::ComponentCall { .. })) = talk.hear() {
-            self.worker.nonsense(&told);
-        }
-        Err(error)
+    pub(super) fn rooms(&self) -> &Rooms {
+        self.workers.rooms()
+    }
+
+    /// Bytes that each of its linear memories can have.
+    pub(super) fn max_memory(&self) -> u64 {
+        self.max_memory
+    }
+
+    /// Its worker said something that answers no question.
+    pub(super) fn nonsense(&self, told: &Told) -> Error {
+        self.worker.nonsense(told)
     }
 
     fn number(&self, ask: &Ask) -> Result<u64> {
@@ -141,94 +145,101 @@ impl Remote {
         let mut talk = self.worker.talk(Some(&self.stop))?;
         talk.allow(self.call_bytes);
         talk.say(&ask)?;
-        loop {
-            match talk.hear()? {
-                Told::Left { stats, outcome, attachments } => {
-                    self.stats += stats;
-                    self.attached = bytes_of(attachments);
-                    return Ok(outcome.map_or(Progress::Waiting, Progress::Done));
-                }
-                Told::Call(call) => {
-                    let rooms = self.workers.rooms();
-                    let answered = answer(&mut talk, call, rooms, self.max_memory, host);
-                    self.go_on(&mut talk, answered)?;
-                }
-                Told::ComponentCall { call, attachments, again } => {
-                    let answered = answer_component(&mut talk, &call, &attachments, again, host);
-                    self.go_on(&mut talk, answered)?;
-                }
-                other => return Err(self.worker.nonsense(&other)),
+        match (Turn { guest: &*self, talk: &mut talk }).hear(host)? {
+            Told::Left { stats, outcome, attachments } => {
+                self.stats += stats;
+                self.attached = bytes_of(attachments);
+                Ok(outcome.map_or(Progress::Waiting, Progress::Done))
             }
+            other => Err(self.worker.nonsense(&other)),
         }
     }
 }
 
-/// Answers a component's call in the middle of a turn.
-fn answer_component(
-    talk: &mut Talk<'_>,
-    call: &ComponentCall,
-    attachments: &[Run],
-    again: bool,
-    host: &mut Host,
-) -> Result<()> {
-    let attachments: Vec<&[u8]> = attachments.iter().map(|Run(bytes)| bytes.as_slice()).collect();
-    if !again && host.puts_off_component(call, &attachments)? {
-        return talk.say(&Reply::Later);
-    }
-    let Answer { reply, attachments } = host.call_component(call, &attachments)?;
-    if let Some(error) = host.stopped() {
-        return Err(error);
-    }
-    talk.say(&Reply::Answer { reply, parts: Vec::new(), attachments: runs(attachments) })
+/// A turn of a guest's.
+pub(super) struct Turn<'a, 'b> {
+    pub(super) guest: &'a Remote,
+    pub(super) talk: &'a mut Talk<'b>,
 }
 
-/// Answers a call in the middle of a turn.
-fn answer(
-    talk: &mut Talk<'_>,
-    call: Call,
-    rooms: &Rooms,
-    max_memory: u64,
-    host: &mut Host,
-) -> Result<()> {
-    let Call { function, args, size, parts, again } = call;
-    let mut window = match size {
-        Some(size) => Some(Window::new(InTurn(talk), rooms, checked(size, max_memory)?, parts)?),
-        None => None,
-    };
-    if !again && host.puts_off(function, window.as_mut().map(|w| w as _), &args)? {
-        drop(window);
-        return talk.say(&Reply::Later);
+impl Turn<'_, '_> {
+    /// What the worker says next that is not a call; calls are answered.
+    pub(super) fn hear(&mut self, host: &mut Host) -> Result<Told> {
+        loop {
+            let answered = match self.talk.hear()? {
+                Told::Call(call) => self.answer(call, host),
+                Told::ComponentCall { call, attachments, again } => {
+                    self.answer_component(&call, &attachments, again, host)
+                }
+                told => return Ok(told),
+            };
+            if let Err(error) = answered {
+                self.give_up();
+                return Err(error);
+            }
+        }
     }
-    let reply = host.call(function, window.as_mut().map(|w| w as _), &args)?;
-    if let Some(error) = host.stopped() {
-        return Err(error);
+
+    /// After a call that could not be answered, the turn is over; so are the calls that it was within.
+    fn give_up(&mut self) {
+        if self.talk.is_over() || self.talk.say(&Reply::Over).is_err() {
+            return;
+        }
+        // What comes next on this line must be that it is over.
+        if let Ok(told) = self.talk.hear()
+            && !self.talk.is_over()
+        {
+            self.guest.worker.nonsense(&told);
+        }
     }
-    let parts = window.as_mut().map(Window::changes).unwrap_or_default();
-    drop(window);
-    talk.say(&Reply::Answer { reply, parts, attachments: Vec::new() })
+
+    /// Answers a component's call.
+    fn answer_component(
+        &mut self,
+        call: &ComponentCall,
+        attachments: &[Run],
+        again: bool,
+        host: &mut Host,
+    ) -> Result<()> {
+        let turn = Turn { guest: self.guest, talk: &mut *self.talk };
+        let mut guest = InCall::new(turn, None, Vec::new(), attachments)?;
+        if !again && host.puts_off_component(call, &mut guest)? {
+            drop(guest);
+            return self.talk.say(&Reply::Later);
+        }
+        let Answer { reply, attachments } = host.call_component(call, &mut guest)?;
+        drop(guest);
+        if let Some(error) = host.stopped() {
+            return Err(error);
+        }
+        self.talk.say(&Reply::Answer { reply, parts: Vec::new(), attachments: runs(attachments) })
+    }
+
+    /// Answers a call.
+    fn answer(&mut self, call: Call, host: &mut Host) -> Result<()> {
+        let Call { function, args, size, parts, again } = call;
+        let turn = Turn { guest: self.guest, talk: &mut *self.talk };
+        let mut guest = InCall::new(turn, size, parts, &[])?;
+        if !again && host.puts_off(function, &mut guest, &args)? {
+            drop(guest);
+            return self.talk.say(&Reply::Later);
+        }
+        let reply = host.call(function, &mut guest, &args)?;
+        if let Some(error) = host.stopped() {
+            return Err(error);
+        }
+        let parts = guest.changes();
+        drop(guest);
+        self.talk.say(&Reply::Answer { reply, parts, attachments: Vec::new() })
+    }
 }
 
 /// The size of a linear memory, as a worker says it.
-fn checked(size: u64, most: u64) -> Result<usize> {
+pub(super) fn checked(size: u64, most: u64) -> Result<usize> {
     if size > most {
         return Err(Error::Guest(format!("its memory is said to have {size} bytes")));
     }
     Ok(size as usize)
-}
-
-/// A memory while its guest waits for an answer.
-struct InTurn<'a, 'b>(&'a mut Talk<'b>);
-
-impl Source for InTurn<'_, '_> {
-    fn fetch(&mut self, range: Range<usize>) -> Result<Vec<u8>> {
-        self.0.say(&Reply::Fetch(range.start as u64..range.end as u64))?;
-        bytes(self.0.hear()?, &range)
-    }
-
-    fn change(&mut self, _: Vec<Part>) -> Result<()> {
-        // They go with the answer.
-        Ok(())
-    }
 }
 
 /// A memory while its guest waits for a command.
@@ -251,7 +262,7 @@ impl Source for AtRest<'_> {
     }
 }
 
-fn bytes(told: Told, range: &Range<usize>) -> Result<Vec<u8>> {
+pub(super) fn bytes(told: Told, range: &Range<usize>) -> Result<Vec<u8>> {
     match told {
         Told::Bytes(bytes) if bytes.len() == range.len() => Ok(bytes),
         other => Err(Error::Guest(format!(

@@ -71,6 +71,11 @@ fn messages_are_read_as_they_were_written() {
             attachments: vec![],
         },
         Told::Call(call),
+        Told::Within {
+            outcome: Outcome::Returned(vec![]),
+            attachments: vec![Run(vec![1])],
+            size: Some(65536),
+        },
     ] {
         round_trip(&told);
     }
@@ -79,6 +84,11 @@ fn messages_are_read_as_they_were_written() {
         Reply::Answer { reply: HostReply::Abort, parts: parts(), attachments: vec![] },
         Reply::Later,
         Reply::Over,
+        Reply::Execute {
+            command: Command::GetGlobal { instance: 1, export: "g".into() },
+            parts: parts(),
+            attachments: vec![Run(vec![1])],
+        },
     ] {
         round_trip(&reply);
     }

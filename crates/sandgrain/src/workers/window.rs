@@ -51,8 +51,7 @@ impl Rooms {
 }
 
 /// What is known and changed of a memory's bytes.
-pub(super) struct Window<'a, S: Source> {
-    source: S,
+pub(super) struct View<'a> {
     rooms: &'a Rooms,
     room: Option<GuestMemory>,
     size: usize,
@@ -63,24 +62,24 @@ pub(super) struct Window<'a, S: Source> {
     dirty: Vec<Range<u64>>,
 }
 
-impl<'a, S: Source> Window<'a, S> {
-    /// On a memory of this size, some bytes of which came unasked.
-    pub(super) fn new(source: S, rooms: &'a Rooms, size: usize, parts: Vec<Part>) -> Result<Self> {
+impl<'a> View<'a> {
+    /// Of a memory of this size, some bytes of which came unasked.
+    pub(super) fn new(rooms: &'a Rooms, size: usize, parts: Vec<Part>) -> Result<Self> {
         let room = Some(rooms.take(size)?);
         let (filled, dirty) = (Vec::new(), Vec::new());
-        let mut window = Self { source, rooms, room, size, pieces: BTreeMap::new(), filled, dirty };
+        let mut view = Self { rooms, room, size, pieces: BTreeMap::new(), filled, dirty };
         for Part { address, bytes } in parts {
             let start = usize::try_from(address).unwrap_or(usize::MAX);
             let range = start..start.saturating_add(bytes.len());
             // Each byte is known once: nothing that has come is changed by what comes later.
-            let is_new = range.is_empty() || window.gaps(&range) == [range.clone()];
+            let is_new = range.is_empty() || view.gaps(&range) == [range.clone()];
             if range.end > size || !is_new {
                 let text = format!("it sent bytes {range:?} of a memory of {size} twice or beyond");
                 return Err(Error::Guest(text));
             }
-            window.put(start, bytes);
+            view.put(start, bytes);
         }
-        Ok(window)
+        Ok(view)
     }
 
     fn room(&mut self) -> &mut [u8] {
@@ -132,46 +131,42 @@ impl<'a, S: Source> Window<'a, S> {
         self.pieces = pieces;
         changes
     }
-}
 
-impl<S: Source> LinearMemory for Window<'_, S> {
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    fn bytes(&mut self, range: Range<usize>) -> Result<&mut [u8]> {
+    /// As [`LinearMemory::bytes`].
+    pub(super) fn bytes(
+        &mut self,
+        source: &mut impl Source,
+        range: Range<usize>,
+    ) -> Result<&mut [u8]> {
         if range.start > range.end || range.end > self.size {
             return Err(outside(&range, self.size));
         }
         for gap in self.gaps(&range) {
             for start in gap.clone().step_by(PIECE) {
-                let bytes = self.source.fetch(start..gap.end.min(start + PIECE))?;
+                let bytes = source.fetch(start..gap.end.min(start + PIECE))?;
                 self.put(start, bytes);
             }
         }
         Ok(&mut self.room()[range])
     }
 
-    fn whole(&mut self) -> &mut [u8] {
+    /// As [`LinearMemory::whole`].
+    pub(super) fn whole(&mut self) -> &mut [u8] {
         self.room()
     }
 
-    fn is_here(&self) -> bool {
-        false
-    }
-
-    fn filled(&mut self, ranges: Vec<Range<u64>>, perhaps: Vec<Range<u64>>) {
+    /// As [`LinearMemory::filled`].
+    pub(super) fn filled(&mut self, ranges: Vec<Range<u64>>, perhaps: Vec<Range<u64>>) {
         self.filled = ranges;
         self.dirty.extend(perhaps);
     }
-
-    fn give_back(&mut self) -> Result<()> {
-        let changes = self.changes();
-        self.source.change(changes)
-    }
 }
 
-impl<S: Source> Drop for Window<'_, S> {
+impl Drop for View<'_> {
     fn drop(&mut self) {
         let Some(mut room) = self.room.take() else { return };
         let known = self.pieces.iter().map(|(start, bytes)| {
@@ -192,5 +187,45 @@ impl<S: Source> Drop for Window<'_, S> {
         if wiped {
             self.rooms.give_back(room);
         }
+    }
+}
+
+/// A view of a memory, and where its bytes come from.
+pub(super) struct Window<'a, S: Source> {
+    source: S,
+    view: View<'a>,
+}
+
+impl<'a, S: Source> Window<'a, S> {
+    /// On a memory of this size, some bytes of which came unasked.
+    pub(super) fn new(source: S, rooms: &'a Rooms, size: usize, parts: Vec<Part>) -> Result<Self> {
+        Ok(Self { source, view: View::new(rooms, size, parts)? })
+    }
+}
+
+impl<S: Source> LinearMemory for Window<'_, S> {
+    fn size(&self) -> usize {
+        self.view.size()
+    }
+
+    fn bytes(&mut self, range: Range<usize>) -> Result<&mut [u8]> {
+        self.view.bytes(&mut self.source, range)
+    }
+
+    fn whole(&mut self) -> &mut [u8] {
+        self.view.whole()
+    }
+
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    fn filled(&mut self, ranges: Vec<Range<u64>>, perhaps: Vec<Range<u64>>) {
+        self.view.filled(ranges, perhaps);
+    }
+
+    fn give_back(&mut self) -> Result<()> {
+        let changes = self.view.changes();
+        self.source.change(changes)
     }
 }

@@ -374,11 +374,17 @@ impl Talk<'_> {
         let most = self.most;
         let told = self.line().receive(most, || worker.wait_on(stop, said));
         let told: Told = told.map_err(|lost| worker.lost_by(lost))?;
-        self.is_open = matches!(told, Told::Call(_) | Told::ComponentCall { .. });
+        self.is_open =
+            matches!(told, Told::Call(_) | Told::ComponentCall { .. } | Told::Within { .. });
         match told {
             Told::Failed(failure) => Err(failure.into()),
             told => Ok(told),
         }
+    }
+
+    /// Whether neither side has an answer to give.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_open
     }
 
     fn line(&mut self) -> &mut Line {

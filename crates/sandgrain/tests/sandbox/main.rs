@@ -19,6 +19,7 @@ mod imports;
 mod input;
 mod limits;
 mod messages;
+mod nested;
 mod pool;
 mod proposals;
 mod references;
