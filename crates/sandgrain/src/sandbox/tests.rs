@@ -6,7 +6,7 @@ use crate::guest::GuestImage;
 use crate::learned::PageSet;
 use crate::reference::Reference;
 use sandgrain_abi::Encode;
-use sandgrain_abi::message::{Frame, TrapCode};
+use sandgrain_abi::message::{Fault, Frame, TrapCode};
 use sandgrain_abi::types::HeapType;
 use std::sync::OnceLock;
 

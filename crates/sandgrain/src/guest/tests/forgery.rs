@@ -1,8 +1,9 @@
 //! Hypercalls that no honest runtime makes.
 
 use super::*;
+use crate::caller::Caller;
 use crate::guest::{MAX_REQUEST, base};
-use crate::host_functions::{Body, Caller, HostFunctions, IntoHostFunction};
+use crate::host_functions::{Body, HostFunctions, IntoHostFunction};
 use crate::machine::plan::FIRST_HEAP;
 use sandgrain_abi::Encode;
 use sandgrain_abi::layout::mailbox;
