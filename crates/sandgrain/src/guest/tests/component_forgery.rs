@@ -177,7 +177,11 @@ fn what_is_attached_lies_in_the_guests_memories() {
     for range in bad_ranges() {
         let result = ask(&mut guest, &mut host, &call(0, honest(range)));
         match result {
-            Err(Error::Guest(_) | Error::Limit { .. }) => {}
+            Err(Error::Guest(_)) => {}
+            // The guest is told to unwind, which a hostile one may leave.
+            Ok(HostReply::Abort) => {
+                assert!(matches!(host.failure.take(), Some(Error::Limit { .. })), "{range:?}");
+            }
             other => panic!("{range:?}: {other:?}"),
         }
     }
@@ -197,8 +201,10 @@ fn what_is_attached_many_times_counts_each_time() {
     assert_eq!(calls.lock().expect("no panic").len(), 1);
     for times in [times + 1, 1000] {
         let result = ask(&mut guest, &mut host, &call(0, with(times)));
-        assert!(matches!(result, Err(Error::Limit { .. })), "{times}: {result:?}");
+        assert!(matches!(result, Ok(HostReply::Abort)), "{times}: {result:?}");
+        assert!(matches!(host.failure.take(), Some(Error::Limit { .. })), "{times}");
     }
+    assert_eq!(calls.lock().expect("no panic").len(), 1);
     next_sandbox_works();
 }
 

@@ -101,6 +101,8 @@ fn where_descriptor_tables_are_is_of_no_use() {
         match attacker.run(&[&put(0, layout::MAILBOX as u32 + 0x4000), *store].concat()) {
             Ending::Fault { vector: GP | UD, .. } => {}
             Ending::Finished if !umip => {}
+            // Where KVM stands in for a CPU without UMIP it has no means to catch this one, which shows bits of CR0.
+            Ending::Finished if *name == "smsw" => {}
             ending => panic!("{name}: {ending:?}"),
         }
         // The gate's data cannot be overwritten by one, whoever carries it out.
