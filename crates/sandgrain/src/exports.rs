@@ -14,6 +14,7 @@ use std::any::type_name;
 use std::sync::Arc;
 
 /// The instances of a sandbox.
+#[derive(Clone)]
 pub(crate) struct Exports {
     pub(crate) instances: Vec<Arc<Interface>>,
     pub(crate) main: Instance,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Host functions from this number on are WASI's.
@@ -44,7 +44,7 @@ pub(crate) type Pending = Pin<Box<dyn Future<Output = Later> + Send>>;
 #[derive(Default)]
 pub(crate) struct Host {
     /// What host functions can call of the guest.
-    pub(crate) exports: Exports,
+    pub(crate) exports: Arc<Exports>,
     pub(crate) functions: HostFunctions,
     pub(crate) components: ComponentFunctions,
     /// Whether what was queued before a call of a component is done already.

@@ -14,7 +14,7 @@ pub use components::ComponentParams;
 
 use crate::engine::Engine;
 use crate::error::{Error, ImportError, Result};
-use crate::exports;
+use crate::exports::{self, Exports};
 use crate::host::Host;
 use crate::host_functions::HostImport;
 use crate::limits::Limits;
@@ -60,6 +60,8 @@ pub struct Sandbox {
     control: Arc<Control>,
     engine: Engine,
     limits: Limits,
+    /// Its instances; the host has them too.
+    exports: Arc<Exports>,
     names: HashMap<String, Instance>,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
     imports: BTreeMap<u32, HostImport>,
@@ -102,7 +104,7 @@ impl Sandbox {
     /// [`Error::BadCall`] if there is no such function of this type; otherwise what the call led to.
     /// The sandbox can be used again unless the error [is final](Error::is_final).
     pub fn call<P: WasmValues, R: WasmValues>(&mut self, name: &str, params: P) -> Result<R> {
-        self.host.exports.check_type::<P, R>(name)?;
+        self.exports.check_type::<P, R>(name)?;
         let results = self.call_values(self.main(), name, &params.into_values())?;
         self.settled(exports::typed(name, &results))
     }
@@ -119,7 +121,7 @@ impl Sandbox {
     ) -> Result<Vec<Value>> {
         let span = tracing::debug_span!("call", name);
         let _entered = span.enter();
-        let (command, results) = self.host.exports.call(instance, name, args)?;
+        let (command, results) = self.exports.call(instance, name, args)?;
         let outcome = self.execute(command)?;
         self.settled(exports::returned(outcome, &results))
     }
@@ -145,10 +147,9 @@ impl Sandbox {
             }
         };
         match self.execute(command)? {
-            Outcome::Instantiated(number)
-                if number as usize == self.host.exports.instances.len() =>
-            {
-                self.host.exports.instances.push(Arc::clone(module.interface()));
+            Outcome::Instantiated(number) if number as usize == self.exports.instances.len() => {
+                let interface = Arc::clone(module.interface());
+                self.change_exports(|exports| exports.instances.push(interface));
                 Ok(Instance(number))
             }
             Outcome::Refused(problem) => {
@@ -166,7 +167,7 @@ impl Sandbox {
     /// The instance of the module that the sandbox was made for.
     #[must_use]
     pub fn main(&self) -> Instance {
-        self.host.exports.main
+        self.exports.main
     }
 
     /// The value of an exported global.
@@ -265,20 +266,18 @@ impl Sandbox {
     }
 
     fn global_type(&self, instance: Instance, name: &str) -> Result<sandgrain_abi::GlobalType> {
-        match self.host.exports.module(instance)?.export(name) {
+        match self.exports.module(instance)?.export(name) {
             Some(ExternType::Global(ty)) => Ok(*ty),
-            other => {
-                Err(check::no_export(self.host.exports.module(instance)?, name, other, "global"))
-            }
+            other => Err(check::no_export(self.exports.module(instance)?, name, other, "global")),
         }
     }
 
     fn memory(&mut self, instance: Instance, name: &str) -> Result<Box<dyn LinearMemory + '_>> {
-        match self.host.exports.module(instance)?.export(name) {
+        match self.exports.module(instance)?.export(name) {
             Some(ExternType::Memory(_)) => {}
             other => {
                 return Err(check::no_export(
-                    self.host.exports.module(instance)?,
+                    self.exports.module(instance)?,
                     name,
                     other,
                     "memory",
@@ -290,6 +289,11 @@ impl Sandbox {
             Outcome::Memory(number) => self.machine.memory(number),
             outcome => Err(self.unexpected(outcome)),
         }
+    }
+
+    fn change_exports(&mut self, change: impl FnOnce(&mut Exports)) {
+        change(Arc::make_mut(&mut self.exports));
+        self.host.exports = Arc::clone(&self.exports);
     }
 
     fn check_alive(&self) -> Result<()> {
@@ -407,7 +411,7 @@ impl Drop for Sandbox {
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox")
-            .field("instances", &self.host.exports.instances.len())
+            .field("instances", &self.exports.instances.len())
             .field("limits", &self.limits)
             .field("ended", &self.ended)
             .finish_non_exhaustive()

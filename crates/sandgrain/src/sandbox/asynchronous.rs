@@ -66,7 +66,7 @@ impl Sandbox {
         name: &str,
         params: P,
     ) -> Result<R> {
-        self.host.exports.check_type::<P, R>(name)?;
+        self.exports.check_type::<P, R>(name)?;
         let args = params.into_values();
         let results = self.call_values_async(self.main(), name, &args).await?;
         self.settled(exports::typed(name, &results))
@@ -84,7 +84,7 @@ impl Sandbox {
     ) -> Result<Vec<Value>> {
         let span = tracing::debug_span!("call", name);
         async {
-            let (command, results) = self.host.exports.call(instance, name, args)?;
+            let (command, results) = self.exports.call(instance, name, args)?;
             self.check_not_waiting()?;
             let progress = self.drive_async(Step::Execute(command)).await?;
             let outcome = self.done(progress)?;

@@ -8,6 +8,7 @@ use crate::component::{
 use crate::engine::{Engine, Platform};
 use crate::error::BoxError;
 use crate::error::{Error, Result};
+use crate::exports::Exports;
 use crate::guest::Guest;
 use crate::host::{Host, WASI};
 use crate::host_functions::{Body, HostFunctions, IntoAsyncFunction, IntoHostFunction};
@@ -279,7 +280,8 @@ impl SandboxBuilder {
             sandbox.register(name, instance);
             total += sandbox.stats;
         }
-        sandbox.host.exports.main = sandbox.instantiate(main)?;
+        let instance = sandbox.instantiate(main)?;
+        sandbox.change_exports(|exports| exports.main = instance);
         total += sandbox.stats;
         let initialize = main.export("_initialize");
         if matches!(initialize, Some(ExternType::Func(ty)) if *ty == FuncType::default()) {
@@ -321,9 +323,10 @@ impl SandboxBuilder {
             }
         };
         let mut sandbox = self.assemble(state.engine.clone(), machine, control);
-        sandbox.host.exports.instances.clone_from(&state.instances);
         sandbox.names.clone_from(&state.names);
-        sandbox.host.exports.main = state.main;
+        sandbox.change_exports(|exports| {
+            *exports = Exports { instances: state.instances.clone(), main: state.main };
+        });
         sandbox.imports.clone_from(&state.imports);
         sandbox.component_imports.clone_from(&state.component_imports);
         sandbox.is_waiting = state.guest.is_waiting();
@@ -350,6 +353,7 @@ impl SandboxBuilder {
             control,
             engine,
             limits: self.limits,
+            exports: Arc::default(),
             names: HashMap::new(),
             imports: BTreeMap::new(),
             component_imports: BTreeMap::new(),

@@ -64,7 +64,7 @@ impl Sandbox {
         name: &str,
         params: P,
     ) -> Result<R> {
-        let prepared = self.host.exports.prepare::<P, R>(name, &params)?;
+        let prepared = self.exports.prepare::<P, R>(name, &params)?;
         let outcome = self.execute_attached(prepared)?;
         self.lifted(name, outcome, |from| R::lift(from))
     }
@@ -78,7 +78,7 @@ impl Sandbox {
         name: &str,
         params: P,
     ) -> Result<R> {
-        let prepared = self.host.exports.prepare::<P, R>(name, &params)?;
+        let prepared = self.exports.prepare::<P, R>(name, &params)?;
         let outcome = self.execute_attached_async(name, prepared).await?;
         self.lifted(name, outcome, |from| R::lift(from))
     }
@@ -94,7 +94,7 @@ impl Sandbox {
         name: &str,
         args: &[Val],
     ) -> Result<Option<Val>> {
-        let (prepared, ty) = self.host.exports.prepare_values(instance, name, args)?;
+        let (prepared, ty) = self.exports.prepare_values(instance, name, args)?;
         let outcome = self.execute_attached(prepared)?;
         self.lifted_value(instance, name, outcome, &ty)
     }
@@ -109,7 +109,7 @@ impl Sandbox {
         name: &str,
         args: &[Val],
     ) -> Result<Option<Val>> {
-        let (prepared, ty) = self.host.exports.prepare_values(instance, name, args)?;
+        let (prepared, ty) = self.exports.prepare_values(instance, name, args)?;
         let outcome = self.execute_attached_async(name, prepared).await?;
         self.lifted_value(instance, name, outcome, &ty)
     }

@@ -27,7 +27,7 @@ impl Sandbox {
     /// The name of the function by which the component answers HTTP requests, if it does.
     #[must_use]
     pub fn http_handler(&self) -> Option<String> {
-        let info = self.host.exports.component(self.main()).ok()?;
+        let info = self.exports.component(self.main()).ok()?;
         let handler = info.exports.iter().find(|function| match function.path.as_slice() {
             [instance, name] => instance.starts_with(HANDLER) && name == "handle",
             _ => false,
@@ -69,7 +69,7 @@ impl Sandbox {
         let args = [Val::HostResource(request), Val::HostResource(response_outparam)];
         // Nearly every guest asks for these first.
         let known = self.host.known(&self.component_imports, &REQUEST, request)?;
-        let call = self.host.exports.prepare_known(&handler, &args, known)?;
+        let call = self.exports.prepare_known(&handler, &args, known)?;
         let mut response = pin!(response);
         let mut respond = Some(respond);
         let mut refusal = None;

@@ -18,8 +18,7 @@ impl Sandbox {
         for import in &module.info().imports {
             let found = match self.names.get(&import.module) {
                 Some(instance) => {
-                    let export =
-                        self.host.exports.instances[instance.0 as usize].export(&import.name);
+                    let export = self.exports.instances[instance.0 as usize].export(&import.name);
                     match export {
                         Some(ty) if ty.kind() == import.ty.kind() => Ok(ImportSource::Instance {
                             instance: instance.0,

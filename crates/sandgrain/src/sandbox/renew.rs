@@ -63,7 +63,7 @@ impl Sandbox {
             engine: self.engine.clone(),
             guest,
             limits: self.limits.clone(),
-            instances: self.host.exports.instances.clone(),
+            instances: self.exports.instances.clone(),
             names: self.names.clone(),
             main: self.main(),
             imports: self.imports.clone(),
@@ -110,7 +110,7 @@ impl Sandbox {
             return Ok(false);
         }
         let state = origin.state();
-        if self.host.exports.instances.len() != state.instances.len()
+        if self.exports.instances.len() != state.instances.len()
             || !self.machine.reset(&state.guest)?
         {
             return Ok(false);
@@ -118,7 +118,6 @@ impl Sandbox {
         self.is_waiting = state.guest.is_waiting();
         self.has_called = false;
         self.names.clone_from(&state.names);
-        self.host.exports.main = state.main;
         self.imports.clone_from(&state.imports);
         self.component_imports.clone_from(&state.component_imports);
         // The guest gives its own names of resources anew.

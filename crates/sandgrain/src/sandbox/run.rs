@@ -83,7 +83,7 @@ impl Sandbox {
     /// What begins a run, or has it go on.
     fn run_step(&mut self) -> Result<Step> {
         self.check_alive()?;
-        if self.host.exports.module(self.main())?.component().is_some() {
+        if self.exports.module(self.main())?.component().is_some() {
             let path = self.command()?;
             return Ok(Step::Execute(Command::CallComponent {
                 instance: self.main().0,
@@ -92,10 +92,10 @@ impl Sandbox {
                 known: Vec::new(),
             }));
         }
-        match self.host.exports.module(self.main())?.export(START) {
+        match self.exports.module(self.main())?.export(START) {
             Some(ExternType::Func(ty)) if *ty == FuncType::default() => {}
             other => {
-                let module = self.host.exports.module(self.main())?;
+                let module = self.exports.module(self.main())?;
                 return Err(check::no_export(module, START, other, "function"));
             }
         }
@@ -108,7 +108,7 @@ impl Sandbox {
 
     /// The path to the function by which the component is a command.
     fn command(&self) -> Result<Vec<String>> {
-        let info = self.host.exports.component(self.main())?;
+        let info = self.exports.component(self.main())?;
         let is_run = |function: &&Function| match function.path.as_slice() {
             [instance, name] => instance.starts_with(RUN) && name == "run",
             _ => false,
