@@ -133,6 +133,17 @@ pub struct ImportError {
     pub problem: String,
 }
 
+impl ImportError {
+    /// Of a component's import, by its path: a name in an instance, or one at the root.
+    pub(crate) fn of_component(path: &[String], problem: String) -> Self {
+        let import = match path {
+            [instance, name] => (instance.clone(), name.clone()),
+            other => (String::new(), other.join(".")),
+        };
+        Self { import: Some(import), problem }
+    }
+}
+
 /// What a guest sent, as an error describes it. A list of a guest's can be as long as its text.
 pub(crate) fn described(value: &impl fmt::Debug) -> String {
     let mut short = Short(String::new());

@@ -389,12 +389,8 @@ impl ComponentFunctions {
         for (number, path) in wanted {
             let found = self.numbers.remove(path);
             let Some(function) = found.and_then(|at| places[at as usize].take()) else {
-                let (instance, name) = match path.as_slice() {
-                    [instance, name] => (instance.clone(), name.clone()),
-                    other => (String::new(), other.join(".")),
-                };
                 let problem = "the snapshot's guest calls it; define it".to_owned();
-                missing.push(ImportError { import: Some((instance, name)), problem });
+                missing.push(ImportError::of_component(path, problem));
                 continue;
             };
             let at = *number as usize;

@@ -59,11 +59,7 @@ impl Sandbox {
         let mut imports = Vec::new();
         let mut errors = Vec::new();
         let mut missing = |path: &[String], problem: String| {
-            let (instance, name) = match path {
-                [instance, name] => (instance.clone(), name.clone()),
-                other => (String::new(), other.join(".")),
-            };
-            errors.push(ImportError { import: Some((instance, name)), problem });
+            errors.push(ImportError::of_component(path, problem));
         };
         for resource in &info.types.resources {
             if resource.origin == ResourceOrigin::Defined {
