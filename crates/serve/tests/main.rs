@@ -1,0 +1,3 @@
+//! Tests of the function server's manifest and routes.
+
+mod routes;
