@@ -110,9 +110,15 @@ impl<T> Routes<T> {
     /// `...`.
     #[must_use]
     pub fn find<'a>(&'a self, path: &'a str) -> Option<Match<'a, T>> {
+        self.search(path, &mut 0)
+    }
+
+    /// Finds the route of a path, and counts its steps for the tests.
+    fn search<'a>(&'a self, path: &'a str, steps: &mut usize) -> Option<Match<'a, T>> {
         // What is still to try, the most specific last.
         let mut open = vec![Step::Visit(0, Some(path.strip_prefix('/')?))];
         let route = loop {
+            *steps += 1;
             let (at, left) = match open.pop()? {
                 Step::Take(route) => break route,
                 Step::Visit(at, left) => (at, left),
@@ -198,3 +204,43 @@ impl<'a, T> Match<'a, T> {
 
 /// How the names of the headers begin that only the server may set.
 pub const HEADER_PREFIX: &str = "spin-";
+
+#[cfg(test)]
+mod tests {
+    use super::{Route, Routes};
+
+    fn add(routes: &mut Routes<()>, text: &str) {
+        routes.insert(text.parse::<Route>().unwrap(), ()).unwrap();
+    }
+
+    #[test]
+    fn the_number_of_routes_beside_it_makes_no_difference_for_a_search() {
+        let mut routes = Routes::new();
+        for at in 0..10_000 {
+            add(&mut routes, &format!("/a/{at}/:x/c{at}"));
+        }
+        let mut steps = 0;
+        assert!(routes.search("/a/77/x/c77", &mut steps).is_some());
+        // One for each segment, the beginning and the end.
+        assert_eq!(steps, 6);
+    }
+
+    #[test]
+    fn a_path_made_to_be_tried_in_every_way_takes_bounded_steps() {
+        // At each of eight places a name and a parameter, and an end that does not fit.
+        let mut routes = Routes::new();
+        for bits in 0..256_u32 {
+            let segment = |at: u32| {
+                if bits >> at & 1 == 0 { "/a".to_owned() } else { format!("/:p{at}") }
+            };
+            let begin: String = (0..8).map(segment).collect();
+            add(&mut routes, &format!("{begin}/end"));
+        }
+        for length in [9, 1000, 100_000] {
+            let mut steps = 0;
+            assert!(routes.search(&"/a".repeat(length), &mut steps).is_none());
+            // All nodes but the last ones, and that nothing is left.
+            assert_eq!(steps, 512, "{length}");
+        }
+    }
+}
