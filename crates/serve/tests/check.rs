@@ -106,7 +106,7 @@ fn a_manifest_that_is_not_there_is_told_as_by_reading_it() {
     let report = check(directory.path().join("app.toml"));
     assert!(
         report.to_string().ends_with(
-            "app.toml: error: cannot be read: No such file or directory (os error 2); \
+            "app.toml: error: the file cannot be read: No such file or directory (os error 2); \
         try: the path of a manifest\n"
         ),
         "{report}"

@@ -173,12 +173,12 @@ fn a_file_that_cannot_be_read_is_told_as_such() {
     };
     assert_eq!(
         told(),
-        "app.toml: error: cannot be read: No such file or directory (os error 2); try: the path of a manifest\n"
+        "app.toml: error: the file cannot be read: No such file or directory (os error 2); try: the path of a manifest\n"
     );
     std::fs::create_dir(&path).unwrap();
     assert_eq!(
         told(),
-        "app.toml: error: cannot be read: it is not a file; try: the path of a manifest\n"
+        "app.toml: error: the file cannot be read: it is not a file; try: the path of a manifest\n"
     );
     std::fs::remove_dir(&path).unwrap();
     std::fs::write(&path, b"a = 1\nb = \"\xff\"\n").unwrap();
@@ -188,10 +188,13 @@ fn a_file_that_cannot_be_read_is_told_as_such() {
     );
     let size = usize::try_from(MAX_SIZE).unwrap();
     std::fs::write(&path, " ".repeat(size + 1)).unwrap();
-    assert_eq!(told(), "app.toml: error: has more than 1048576 bytes; try: several manifests\n");
+    assert_eq!(
+        told(),
+        "app.toml: error: the file has more than 1048576 bytes; try: several manifests\n"
+    );
     assert_eq!(
         Manifest::parse(&" ".repeat(size + 1), "app.toml").to_string(),
-        "app.toml: error: has more than 1048576 bytes; try: several manifests\n"
+        "app.toml: error: the file has more than 1048576 bytes; try: several manifests\n"
     );
     std::fs::write(&path, include_str!("good/least.toml")).unwrap();
     let manifest = Manifest::read(&path).into_manifest().unwrap();

@@ -88,7 +88,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_text_is_read(text in "\\PC*|[\\[\\]{}=.,\"'# \\\\\n\ra-c0-9]*") {
+    fn any_text_is_read(text in "(?s).{0,40}|\\PC*|[\\[\\]{}=.,\"'# \\\\\n\ra-c0-9]*") {
         read(&text)?;
     }
 
