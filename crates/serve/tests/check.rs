@@ -112,3 +112,25 @@ fn a_manifest_that_is_not_there_is_told_as_by_reading_it() {
         "{report}"
     );
 }
+
+#[test]
+fn a_trigger_whose_component_is_missing_says_nothing_of_another_one() {
+    let directory = directory(&[("a.wasm", MODULE)]);
+    let manifest = r#"
+        spin_manifest_version = 2
+        application = { name = "x" }
+        [[trigger.http]]
+        route = "/missing"
+        component = "missing"
+        [[trigger.http]]
+        route = "/a"
+        component = "a"
+        executor = { type = "wagi" }
+        [component.a]
+        source = "a.wasm"
+    "#;
+    assert_eq!(
+        told(&directory, manifest),
+        "app.toml:6:21: error: there is no component \"missing\"; try: a section [component.ID] with this id\n"
+    );
+}
