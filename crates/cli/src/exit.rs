@@ -38,11 +38,13 @@ pub enum Class {
     Guest,
     /// The sandbox had ended before.
     Ended,
+    /// A manifest of the function server is wrong.
+    Manifest,
 }
 
 impl Class {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Usage,
         Self::Host,
         Self::NoHypervisor,
@@ -58,6 +60,7 @@ impl Class {
         Self::Grant,
         Self::Guest,
         Self::Ended,
+        Self::Manifest,
     ];
 
     /// The class of an error of the library.
@@ -98,6 +101,7 @@ impl Class {
             Self::Grant => 211,
             Self::Guest => 212,
             Self::Ended => 213,
+            Self::Manifest => 214,
         }
     }
 
@@ -119,6 +123,7 @@ impl Class {
             Self::Grant => "grant",
             Self::Guest => "guest",
             Self::Ended => "ended",
+            Self::Manifest => "manifest",
         }
     }
 
@@ -140,6 +145,7 @@ impl Class {
             Self::Grant => "a directory or variable cannot be granted",
             Self::Guest => "the guest broke: a defect of the runtime, or an attack",
             Self::Ended => "the sandbox had ended before",
+            Self::Manifest => "a manifest of the function server is wrong",
         }
     }
 }

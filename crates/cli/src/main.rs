@@ -4,6 +4,7 @@
 mod advice;
 mod arguments;
 mod bench;
+mod check;
 mod compile;
 mod doctor;
 mod exit;
@@ -39,6 +40,8 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Compiles a module ahead of time, into a file that `run` takes
     Compile(compile::Arguments),
+    /// Checks a manifest of the function server, and says everything that is wrong with it
+    Check(check::Arguments),
     /// Shows what this machine offers, what is missing, and how to get it
     Doctor(doctor::Arguments),
     /// Measures what calls and programs cost on this machine
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Run(arguments) => run::execute(arguments),
         Command::Compile(arguments) => end(compile::execute(arguments)),
+        Command::Check(arguments) => end(check::execute(arguments)),
         Command::Doctor(arguments) => end(doctor::execute(arguments)),
         Command::Bench(arguments) => end(bench::execute(arguments)),
     }

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bench;
+mod check;
 mod command;
 mod compiled;
 mod doctor;

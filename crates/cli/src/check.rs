@@ -1,0 +1,37 @@
+//! `sandgrain check`: whether a manifest of the function server is right.
+
+use crate::exit::Class;
+use crate::failure::Failure;
+use crate::file;
+use crate::terminal::printable;
+use clap::Args;
+use sandgrain_serve::{Severity, check};
+use std::path::PathBuf;
+
+/// Options of `sandgrain check`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The manifest, such as app.toml
+    manifest: PathBuf,
+}
+
+/// Checks, and says everything that is wrong.
+pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
+    let report = check(&arguments.manifest);
+    // The report's text is safe to show: what comes from the file is escaped there.
+    eprint!("{report}");
+    let path = printable(&arguments.manifest.display().to_string());
+    match report.into_manifest() {
+        Ok(manifest) => {
+            let (functions, routes) = (manifest.functions.len(), manifest.routes.iter().count());
+            file::write_stdout(
+                format!("{path} is right: {functions} functions, {routes} routes\n").as_bytes(),
+            )
+        }
+        Err(report) => {
+            let count = report.problems().iter().filter(|p| p.severity == Severity::Error).count();
+            let what = format!("{path} has {} errors", count + report.omitted());
+            Err(Failure::new(Class::Manifest, what, "correcting the lines above"))
+        }
+    }
+}
