@@ -2,7 +2,6 @@
 
 use crate::exit::Class;
 use crate::failure::Failure;
-use crate::file;
 use crate::terminal::printable;
 use clap::Args;
 use sandgrain_serve::{Severity, check};
@@ -24,9 +23,8 @@ pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
     match report.into_manifest() {
         Ok(manifest) => {
             let (functions, routes) = (manifest.functions.len(), manifest.routes.iter().count());
-            file::write_stdout(
-                format!("{path} is right: {functions} functions, {routes} routes\n").as_bytes(),
-            )
+            println!("{path} is right: {functions} functions, {routes} routes");
+            Ok(())
         }
         Err(report) => {
             let count = report.problems().iter().filter(|p| p.severity == Severity::Error).count();
