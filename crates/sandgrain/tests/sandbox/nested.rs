@@ -1,12 +1,13 @@
 //! Host functions that call the guest that has called them.
 
-use crate::support::{module, name_of, on_both, trap_of, vm};
+use crate::support::{module, name_of, on_both, soon, trap_of, vm};
 use sandgrain::component::{Abort, Val};
 use sandgrain::wasi::WasiConfig;
 use sandgrain::{
     BoxError, Caller, Error, Limits, Module, Result, Sandbox, SandboxBuilder, TrapCode, Value,
     Workers,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -175,8 +176,7 @@ fn the_deadline_ends_the_outer_call_too() {
         caller.call::<_, u32>("square", n).expect_err("nothing is possible after that");
         Ok(n)
     };
-    let limits = Limits::default().deadline(Some(Duration::from_millis(300)));
-    everywhere(visit, no, &limits, |sandbox| {
+    everywhere(visit, no, &soon(), |sandbox| {
         let error = sandbox.call::<_, u32>("walk", 1u32).expect_err("it takes too long");
         assert!(matches!(error, Error::Deadline(_)), "{error}");
         let (name, _) = name_of(sandbox.call::<_, u32>("square", 1u32));
@@ -184,11 +184,17 @@ fn the_deadline_ends_the_outer_call_too() {
     });
     everywhere(visit, no, &Limits::default(), |sandbox| {
         let handle = sandbox.interrupt_handle();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
         let interrupting = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(100));
-            handle.interrupt();
+            // Until it has met the call.
+            while !over.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(100));
+                handle.interrupt();
+            }
         });
         let error = sandbox.call::<_, u32>("walk", 1u32).expect_err("it is interrupted");
+        is_over.store(true, Ordering::SeqCst);
         assert!(matches!(error, Error::Interrupted), "{error}");
         interrupting.join().expect("it has interrupted");
     });
