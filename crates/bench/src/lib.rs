@@ -11,6 +11,7 @@ mod calls;
 mod components;
 mod compute;
 mod floor;
+mod http;
 mod machine;
 mod measure;
 mod report;
@@ -70,7 +71,7 @@ impl fmt::Debug for Group {
 pub type MakeGroup = fn(&Engine) -> Result<Group>;
 
 /// All groups. Each is made only when its turn comes, so that no other VMs are around.
-pub const GROUPS: [MakeGroup; 11] = [
+pub const GROUPS: [MakeGroup; 12] = [
     calls::calls,
     calls::creation,
     components::number,
@@ -78,6 +79,7 @@ pub const GROUPS: [MakeGroup; 11] = [
     components::string,
     components::list,
     components::record,
+    http::hello,
     compute::recursive,
     compute::memory,
     compute::float_simd,

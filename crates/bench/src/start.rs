@@ -20,6 +20,7 @@ pub use crowded::Crowded;
 pub use figures::{Floor, Row, Statistic, Target};
 pub use memory::{FunctionsMemory, Memory, ParkedMemory};
 pub use plot::{svg, title};
+pub(crate) use sandboxes::settle;
 
 use crate::Machine;
 use crowd::Crowd;

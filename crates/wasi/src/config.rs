@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use wasmtime_wasi::FsPerms;
 
 use crate::network::Grants;
+use crate::trust::Trust;
 use crate::{Error, Input, Output};
 
 pub use component::{
@@ -68,6 +69,7 @@ pub struct WasiConfig {
     pub(crate) max_open_files: u32,
     pub(crate) cancellable_files: bool,
     pub(crate) network: Grants,
+    pub(crate) trust: Trust,
     pub(crate) http: HttpLimits,
     pub(crate) max_handles: u32,
     pub(crate) max_call_bytes: u64,
@@ -90,6 +92,7 @@ impl Default for WasiConfig {
             max_open_files: DEFAULT_MAX_OPEN_FILES,
             cancellable_files: false,
             network: Grants::default(),
+            trust: Trust::default(),
             http: HttpLimits::default(),
             max_handles: DEFAULT_MAX_HANDLES,
             max_call_bytes: DEFAULT_MAX_CALL_BYTES,
@@ -222,7 +225,8 @@ impl WasiConfig {
     /// # Errors
     ///
     /// [`Error::Grant`] for a directory that does not exist, is none or cannot be read.
-    /// [`Error::Config`] for an argument, variable or name that preview 1 cannot carry.
+    /// [`Error::Config`] for an argument, variable or name that preview 1 cannot carry, or a certificate that is
+    /// none.
     pub fn check(&self) -> Result<(), Error> {
         for arg in &self.args {
             no_nul("argument", arg)?;
@@ -251,7 +255,7 @@ impl WasiConfig {
             std::fs::read_dir(&preopen.host)
                 .map_err(|source| Error::Grant { path: preopen.host.clone(), source })?;
         }
-        Ok(())
+        self.trust.check().map_err(Error::Config)
     }
 
     /// The variables of the guest, each name once.

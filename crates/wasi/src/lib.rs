@@ -46,6 +46,7 @@ mod output;
 mod reach;
 mod runtime;
 mod sleep;
+mod trust;
 
 pub use cancel::Cancel;
 pub use config::{

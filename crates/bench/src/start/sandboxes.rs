@@ -284,7 +284,7 @@ pub(super) fn parked(
 
 /// Waits until VMs are parked, and those that were used are gone. If it takes too long, the next samples
 /// are misses, and count as such.
-pub(super) fn settle(pool: &Pool, parked: usize) {
+pub(crate) fn settle(pool: &Pool, parked: usize) {
     let started = Instant::now();
     while pool.stats().parked < parked && started.elapsed() < PATIENCE {
         sleep(Duration::from_micros(300));

@@ -412,3 +412,16 @@ fn a_resource_type_that_is_not_given_is_listed() {
         }
     });
 }
+
+#[test]
+fn an_import_cannot_take_a_resource_of_the_components_own() {
+    // By the component model's rules: imports come before what a component defines, and name only imported types.
+    // So no host function borrows one; the host gets them as results, and hands them to exports.
+    on_both(|engine| {
+        let text = r#"(component
+            (type $own (resource (rep i32)))
+            (import "look" (func (param "thing" (borrow $own)))))"#;
+        let error = sandgrain::Module::new(engine, text.as_bytes()).expect_err("it is not valid");
+        assert!(matches!(error, Error::Module(_)), "{error:?}");
+    });
+}

@@ -7,6 +7,7 @@ mod asynchronous;
 mod bad_modules;
 mod calls;
 mod component_resources;
+mod component_streams;
 mod component_violations;
 mod components;
 mod components_random;

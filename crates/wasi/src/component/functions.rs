@@ -119,6 +119,15 @@ impl Function {
         self.entry().params
     }
 
+    pub(super) fn result(self) -> Option<&'static Shape> {
+        self.entry().result.as_ref()
+    }
+
+    /// The resource type, if this is the dropping of one.
+    pub(super) fn drops(self) -> Option<usize> {
+        resource(unversioned(self.instance())?, self.name().strip_prefix("[resource-drop]")?)
+    }
+
     fn entry(self) -> &'static Entry {
         &TABLE[usize::from(self.0)]
     }
@@ -144,7 +153,7 @@ fn unversioned(instance: &str) -> Option<&str> {
     is_number.then_some(interface)
 }
 
-fn resource(interface: &str, name: &str) -> Option<usize> {
+pub(super) fn resource(interface: &str, name: &str) -> Option<usize> {
     let found = RESOURCES.iter().find(|(i, n, _)| *i == interface && *n == name)?;
     Some(found.2)
 }

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
@@ -11,7 +11,6 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1::{self, SendRequest};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,6 +24,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use super::body::Limited;
 use crate::HttpLimits;
 use crate::network::{Network, Unreachable};
+use crate::trust::Trust;
 
 /// The most that the guest may write to a body at once, in bytes. Two such pieces may wait for the network.
 const PIECE_BYTES: usize = 64 << 10;
@@ -40,14 +40,15 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 /// What the library asks about HTTP.
 pub(super) struct Hooks {
     network: Arc<Network>,
+    trust: Trust,
     limits: HttpLimits,
     requests: Arc<Semaphore>,
 }
 
 impl Hooks {
-    pub(super) fn new(network: Arc<Network>, limits: HttpLimits) -> Self {
+    pub(super) fn new(network: Arc<Network>, trust: Trust, limits: HttpLimits) -> Self {
         let requests = (limits.requests as usize).min(Semaphore::MAX_PERMITS);
-        Self { network, limits, requests: Arc::new(Semaphore::new(requests)) }
+        Self { network, trust, limits, requests: Arc::new(Semaphore::new(requests)) }
     }
 }
 
@@ -59,10 +60,11 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let permit = Arc::clone(&self.requests).try_acquire_owned();
-        let (network, limits) = (Arc::clone(&self.network), self.limits);
+        let (network, trust) = (Arc::clone(&self.network), self.trust.clone());
+        let limits = self.limits;
         Box::new(async move {
             let permit = permit.map_err(|_| Error::ConnectionLimitReached)?;
-            send(request, options.unwrap_or_default(), network, limits, permit).await
+            send(request, options.unwrap_or_default(), network, trust, limits, permit).await
         })
     }
 
@@ -106,6 +108,7 @@ async fn send(
     mut request: Request<WasiBody>,
     options: RequestOptions,
     network: Arc<Network>,
+    trust: Trust,
     limits: HttpLimits,
     permit: OwnedSemaphorePermit,
 ) -> Sent {
@@ -134,7 +137,7 @@ async fn send(
     builder.max_headers(MAX_HEADERS).max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));
     let handshake = async {
         if secure {
-            start(&builder, encrypt(&host, stream).await?).await
+            start(&builder, encrypt(&host, stream, &trust).await?).await
         } else {
             start(&builder, stream).await
         }
@@ -197,26 +200,12 @@ async fn connect(
 async fn encrypt(
     host: &str,
     stream: TcpStream,
+    trust: &Trust,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| Error::HttpRequestUriInvalid)?;
-    TlsConnector::from(client()?).connect(name, stream).await.map_err(Error::Tls)
-}
-
-/// The one configuration for all: the certificate authorities that browsers know.
-fn client() -> Result<Arc<ClientConfig>, Error> {
-    static CLIENT: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    if let Some(client) = CLIENT.get() {
-        return Ok(Arc::clone(client));
-    }
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::InternalError(Some(error.to_string())))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::clone(CLIENT.get_or_init(|| Arc::new(client))))
+    let client = trust.client().map_err(|error| Error::InternalError(Some(error)))?;
+    TlsConnector::from(client).connect(name, stream).await.map_err(Error::Tls)
 }
 
 /// Starts to speak HTTP over a connection.

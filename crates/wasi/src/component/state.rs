@@ -78,7 +78,7 @@ impl State {
             table,
             wasi: builder.build(),
             http,
-            hooks: Hooks::new(Arc::clone(&network), config.http),
+            hooks: Hooks::new(Arc::clone(&network), config.trust.clone(), config.http),
             handle,
             limits: Limits {
                 handles: config.max_handles,

@@ -87,6 +87,19 @@ impl WasiConfig {
         self
     }
 
+    /// Has a component's HTTP requests over TLS trust a certificate, in DER, beyond those of the authorities that
+    /// browsers know: that of an authority of one's own, which signs servers' certificates, or a server's own one
+    /// that nobody else has signed. Servers' names are compared with their certificates' as ever. This grants no
+    /// destination; [`allow_http`](Self::allow_http) does.
+    ///
+    /// One that cannot be read is an [`Error::Config`](crate::Error::Config) of [`check`](Self::check), and of the
+    /// first call.
+    #[must_use]
+    pub fn trust_certificate(mut self, der: impl Into<Vec<u8>>) -> Self {
+        self.trust.add(der.into());
+        self
+    }
+
     /// Lets a component connect to a destination over TCP, and look up its name.
     ///
     /// Of a name's addresses a guest may use those that it has looked up. For any other the guest sees

@@ -13,6 +13,7 @@ pub const IP_PROHIBITED: u32 = 4;
 pub const REFUSED: u32 = 6;
 pub const LIMIT_REACHED: u32 = 11;
 pub const TLS_PROTOCOL: u32 = 12;
+pub const TLS_CERTIFICATE: u32 = 13;
 pub const READ_TIMEOUT: u32 = 9;
 pub const DENIED: u32 = 15;
 pub const REQUEST_BODY: u32 = 17;

@@ -11,4 +11,5 @@ mod limits;
 mod outgoing;
 mod sockets;
 mod support;
+mod tls;
 mod waiting;

@@ -52,15 +52,15 @@ fn request(stream: &mut TcpStream) -> String {
     }
 }
 
-const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-server: test\r\n\r\nhello";
+pub const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-server: test\r\n\r\nhello";
 
-fn config(allowed: &[impl AsRef<str>]) -> WasiConfig {
+pub fn config(allowed: &[impl AsRef<str>]) -> WasiConfig {
     let grants = allowed.iter().map(|text| text.as_ref().parse().unwrap());
     grants.fold(WasiConfig::new(), WasiConfig::allow_http)
 }
 
 /// A request of the guest's that has not been sent.
-fn prepare(guest: &mut Guest, scheme: u32, authority: &str, path: &str) -> u32 {
+pub fn prepare(guest: &mut Guest, scheme: u32, authority: &str, path: &str) -> u32 {
     let fields = guest.fields(&[("x-guest", "yes")]);
     let request: u32 = guest.http("[constructor]outgoing-request", fields);
     let set = |guest: &mut Guest, name: &str, value: Option<&str>| {
@@ -76,7 +76,7 @@ fn prepare(guest: &mut Guest, scheme: u32, authority: &str, path: &str) -> u32 {
     request
 }
 
-fn send(guest: &mut Guest, request: u32) -> Result<u32, Code> {
+pub fn send(guest: &mut Guest, request: u32) -> Result<u32, Code> {
     let future: Result<u32, Code> =
         guest.call("wasi:http/outgoing-handler@0.2.0", "handle", (request, None::<u32>));
     response(guest, future?)
