@@ -16,6 +16,7 @@ pub mod component;
 mod info;
 pub mod layout;
 pub mod message;
+mod promise;
 pub mod text;
 mod trap;
 pub mod types;
@@ -28,4 +29,4 @@ pub use types::{ExternType, FuncType, GlobalType, HeapType, MemoryType, TableTyp
 pub use value::Value;
 
 /// The version of everything in this crate. Host and runtime of different versions refuse to talk.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;

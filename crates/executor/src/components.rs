@@ -173,6 +173,7 @@ fn call_host<E: Embedder>(
         return Ok(Lowered { payload, resources: Vec::new() });
     }
     let args = outgoing(components, args)?;
+    let asked = args.body.get(..4).map_or(Vec::new(), <[u8]>::to_vec);
     let borrowed: Vec<u32> =
         args.resources.iter().filter(|handle| !handle.owned).map(|handle| handle.number).collect();
     let queued = components.promises.take();
@@ -184,6 +185,11 @@ fn call_host<E: Embedder>(
     }
     match reply {
         Ok(HostReply::Component(payload)) => incoming(&mut store.data_mut().components, payload),
+        Ok(HostReply::ComponentTold { result, told }) => {
+            let components = &mut store.data_mut().components;
+            components.promises.told(promise, &asked, told);
+            incoming(components, result)
+        }
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
         Ok(_) => Err(Error::new(Misused("the host answered with something else".to_string()))),
         Err(error) => Err(Error::new(Misused(error))),

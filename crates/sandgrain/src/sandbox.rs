@@ -385,6 +385,7 @@ impl Sandbox {
         let started = Instant::now();
         self.host.failure = None;
         self.host.answer = None;
+        self.host.begin_queue();
         self.host.started = Some(started);
         let deadline = self.limits.deadline.and_then(|limit| started.checked_add(limit));
         self.host.cancel = self.control.begin(&self.engine.inner.watchdog, deadline);

@@ -278,7 +278,7 @@ impl Sandbox {
     ) -> Result<T> {
         let payload = match outcome {
             Outcome::Component { result, queued } => {
-                self.host.run_queue(&queued)?;
+                self.host.end_queue(&queued)?;
                 result
             }
             outcome => return Err(self.unexpected(outcome)),

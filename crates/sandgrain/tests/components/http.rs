@@ -50,7 +50,11 @@ fn answers(name: &str, sandbox: impl Fn() -> SandboxBuilder) {
     for entry in list("requests") {
         let case = format!("{name}, {}", text(entry, "name"));
         let mut sandbox = sandbox().build().unwrap_or_else(|error| panic!("{case}: {error}"));
+        crate::trace::begin();
         let response = runtime.block_on(sandbox.answer_http(request(entry)));
+        if entry["name"] == "hello" || entry["name"] == "echo" {
+            println!("{case}: {:?}", crate::trace::asked());
+        }
         let errors = sandbox.take_stderr();
         let response = response.unwrap_or_else(|error| {
             panic!("{case}: {error}\n{}", String::from_utf8_lossy(&errors))
