@@ -9,7 +9,7 @@ use crate::codec::{DecodeError, Decoder, Encode, Encoder};
 use crate::component::Payload;
 use crate::value::Value;
 
-pub use crate::promise::{Ahead, Known, Promise, Told};
+pub use crate::promise::{Ahead, Clock, Known, Promise, Told};
 pub use crate::trap::{Fault, Frame, Trap, TrapCode};
 
 pub use crate::command::{Command, ComponentImport, ImportSource, ImportedItem, PageRange};

@@ -71,10 +71,18 @@ pub enum Promise {
     FieldsHas = 29,
     /// `[method]input-stream.skip`, the splicing of one stream into another, and the blocking ones
     Skip = 30,
+    /// `[method]fields.clone`
+    FieldsClone = 31,
+    /// `get-random-bytes`
+    RandomBytes = 32,
+    /// `get-random-u64`
+    RandomNumber = 33,
+    /// `now` of the monotonic clock
+    Now = 34,
 }
 
 impl Promise {
-    const ALL: [Self; 31] = [
+    const ALL: [Self; 35] = [
         Self::None,
         Self::NewFields,
         Self::FieldsFromList,
@@ -106,6 +114,10 @@ impl Promise {
         Self::FieldsGet,
         Self::FieldsHas,
         Self::Skip,
+        Self::FieldsClone,
+        Self::RandomBytes,
+        Self::RandomNumber,
+        Self::Now,
     ];
 
     /// That of a function of WASI 0.2, by its interface without a version, and its name.
@@ -120,6 +132,12 @@ impl Promise {
                 "poll" => Self::Poll,
                 _ => Self::None,
             },
+            "wasi:random/random" => match name {
+                "get-random-bytes" => Self::RandomBytes,
+                "get-random-u64" => Self::RandomNumber,
+                _ => Self::None,
+            },
+            "wasi:clocks/monotonic-clock" if name == "now" => Self::Now,
             "wasi:cli/stdin" if name == "get-stdin" => Self::Stdin,
             "wasi:cli/stdout" if name == "get-stdout" => Self::Output,
             "wasi:cli/stderr" if name == "get-stderr" => Self::Output,
@@ -134,6 +152,7 @@ impl Promise {
             "[method]fields.append" => Self::FieldsAppend,
             "[method]fields.set" => Self::FieldsSet,
             "[method]fields.entries" => Self::FieldsEntries,
+            "[method]fields.clone" => Self::FieldsClone,
             "[method]fields.get" => Self::FieldsGet,
             "[method]fields.has" => Self::FieldsHas,
             "[constructor]outgoing-response" => Self::NewResponse,
@@ -228,6 +247,26 @@ impl Encode for Ahead {
     }
 }
 
+/// How the monotonic clock goes on from the moment at which it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// The clock's nanoseconds.
+    pub now: u64,
+    /// Nanoseconds that a tick of the CPU's counter takes, times 2^32.
+    pub rate: u64,
+}
+
+impl Encode for Clock {
+    fn encode(&self, out: &mut Encoder<'_>) {
+        out.u64(self.now);
+        out.u64(self.rate);
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { now: from.u64()?, rate: from.u64()? })
+    }
+}
+
 /// What a guest is told with the answer to a call, so that it need not ask for that, too.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Told {
@@ -235,13 +274,17 @@ pub struct Told {
     pub known: Vec<Known>,
     /// What the next reads return of the stream that was read.
     pub ahead: Option<Ahead>,
+    /// Random bytes, for this call only.
+    pub random: Vec<u8>,
+    /// The clock that was read, for this call only.
+    pub clock: Option<Clock>,
 }
 
 impl Told {
     /// Whether it is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty() && self.ahead.is_none()
+        *self == Self::default()
     }
 }
 
@@ -249,9 +292,16 @@ impl Encode for Told {
     fn encode(&self, out: &mut Encoder<'_>) {
         out.list(&self.known);
         self.ahead.encode(out);
+        out.bytes(&self.random);
+        self.clock.encode(out);
     }
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { known: from.list()?, ahead: Option::decode(from)? })
+        Ok(Self {
+            known: from.list()?,
+            ahead: Option::decode(from)?,
+            random: from.bytes()?.to_vec(),
+            clock: Option::decode(from)?,
+        })
     }
 }

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use sandgrain_abi::component::Payload;
 use sandgrain_abi::message::{
-    Ahead, Boot, Command, Fault, Frame, HostReply, ImportSource, Known, Outcome, PageRange,
+    Ahead, Boot, Clock, Command, Fault, Frame, HostReply, ImportSource, Known, Outcome, PageRange,
     Request, Told, Trap, TrapCode,
 };
 use sandgrain_abi::types::{
@@ -179,8 +179,9 @@ fn told() -> impl Strategy<Value = Told> {
         result,
     });
     let ahead = (bytes(), any::<bool>()).prop_map(|(bytes, is_closed)| Ahead { bytes, is_closed });
-    (prop::collection::vec(known, 0..4), prop::option::of(ahead))
-        .prop_map(|(known, ahead)| Told { known, ahead })
+    let clock = (any::<u64>(), any::<u64>()).prop_map(|(now, rate)| Clock { now, rate });
+    (prop::collection::vec(known, 0..4), prop::option::of(ahead), bytes(), prop::option::of(clock))
+        .prop_map(|(known, ahead, random, clock)| Told { known, ahead, random, clock })
 }
 
 fn func_type() -> impl Strategy<Value = FuncType> {

@@ -96,7 +96,9 @@ pub(crate) fn instantiate<E: Embedder>(
     for import in imports {
         define(&mut linker, import)?;
     }
-    let instance = linker.instantiate(&mut *store, &component)?;
+    let instance = linker.instantiate(&mut *store, &component);
+    store.data_mut().components.promises.know(Vec::new());
+    let instance = instance?;
     Ok(store.data_mut().made(Made::Component(instance)))
 }
 
@@ -167,11 +169,12 @@ fn call_host<E: Embedder>(
     let components = &mut store.data_mut().components;
     if args.attachments.is_empty()
         && args.resources.is_empty()
-        && let Some(body) = components.promises.answer(function, promise, &args.body)
+        && let Some(body) = components.promises.answer(function, promise, &args.body, E::ticks)
     {
         let payload = Payload { body, ..Payload::default() };
         return Ok(Lowered { payload, resources: Vec::new() });
     }
+    components.promises.asked(promise, &args.body);
     let args = outgoing(components, args)?;
     let asked = args.body.get(..4).map_or(Vec::new(), <[u8]>::to_vec);
     let borrowed: Vec<u32> =
@@ -185,9 +188,10 @@ fn call_host<E: Embedder>(
     }
     match reply {
         Ok(HostReply::Component(payload)) => incoming(&mut store.data_mut().components, payload),
-        Ok(HostReply::ComponentTold { result, told }) => {
+        Ok(HostReply::ComponentTold { mut result, told }) => {
             let components = &mut store.data_mut().components;
-            components.promises.told(promise, &asked, told);
+            let answer = &mut result.body;
+            components.promises.told(promise, &asked, answer, told, E::ticks());
             incoming(components, result)
         }
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
@@ -280,6 +284,8 @@ pub(crate) fn drop_resource<E: Embedder>(
     let components = &mut store.data_mut().components;
     components.may_be_entered()?;
     let resource = components.take(number)?;
-    resource.resource_drop(&mut *store)?;
+    let dropped = resource.resource_drop(&mut *store);
+    store.data_mut().components.promises.know(Vec::new());
+    dropped?;
     Ok(Outcome::Returned(Vec::new()))
 }

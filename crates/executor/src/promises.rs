@@ -14,7 +14,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use fields::{is_length, plain};
 use sandgrain_abi::component::Reader;
-use sandgrain_abi::message::{Ahead, Known, MAX_NAMES, PROMISED, Promise, Queued, Told};
+use sandgrain_abi::message::{Ahead, Clock, Known, MAX_NAMES, PROMISED, Promise, Queued, Told};
 
 /// Calls that are queued at the most, and bytes of their arguments.
 const MAX_QUEUED: usize = 256;
@@ -23,12 +23,15 @@ const MAX_BYTES: usize = 32 << 10;
 const MAX_FIELDS: usize = 4 << 10;
 /// Resources that something is known of at a time. The host has to know each, too.
 const MAX_MADE: usize = MAX_NAMES / 2;
-/// Bytes that a response's stream takes at once.
-const PERMITTED: u64 = 4096;
+/// Bytes that a response's stream takes at once: fewer than those that travel beside a message, which are not queued.
+const PERMITTED: u64 = (4 << 10) - 1;
 /// The same of a standard stream.
 const STANDARD_PERMITTED: u64 = 64 << 10;
 /// Writes after which a response's stream takes one more at once, whether anybody reads or not.
 const CERTAIN_WRITES: u32 = 1;
+
+/// Nanoseconds after which the clock is asked for again.
+const MAX_RUNNING: u64 = 50_000_000;
 
 /// What is known of a resource. All but requests have handles of the guest's own.
 enum Made {
@@ -81,6 +84,18 @@ pub(crate) struct Promises {
     known: Vec<Known>,
     /// The stream that was read last, and what the next reads of it return.
     ahead: Option<(u32, Ahead)>,
+    /// Random bytes that nobody has been given.
+    random: Vec<u8>,
+    clock: Option<Running>,
+}
+
+/// A clock that goes on by itself.
+struct Running {
+    clock: Clock,
+    /// The CPU's counter when the host's reply with the clock was here.
+    ticks: u64,
+    /// What was told last of it.
+    last: u64,
 }
 
 /// The answer `ok` of a result without a value.
@@ -103,13 +118,49 @@ impl Promises {
     /// What the host has told before a call.
     pub(crate) fn know(&mut self, known: Vec<Known>) {
         self.known = known;
-        // Between calls others may read.
+        // Between calls others may read, and the guest may be copied: no two may have the same of these.
         self.ahead = None;
+        self.clock = None;
+        self.random.fill(0);
+        self.random.clear();
+    }
+
+    /// The host is asked for what could not be told.
+    pub(crate) fn asked(&mut self, promise: Promise, args: &[u8]) {
+        match promise {
+            // It moves a stream on, or may.
+            Promise::Read | Promise::Skip => self.ahead = None,
+            Promise::CheckWrite | Promise::Write | Promise::WriteAndFlush => {
+                let stream = args.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                if let Some(Made::Stream { writes }) = self.made.get_mut(&stream) {
+                    // How full it is then, nobody here knows any more.
+                    *writes = u32::MAX;
+                }
+            }
+            _ => {}
+        }
     }
 
     /// What the host has told with its answer to a call.
-    pub(crate) fn told(&mut self, promise: Promise, args: &[u8], told: Told) {
+    pub(crate) fn told(
+        &mut self,
+        promise: Promise,
+        args: &[u8],
+        answer: &mut Vec<u8>,
+        told: Told,
+        ticks: Option<u64>,
+    ) {
         self.known.extend(told.known);
+        if !told.random.is_empty() {
+            self.random = told.random;
+        }
+        if let (Promise::Now, Some(mut clock)) = (promise, told.clock) {
+            // Whatever the counter has said, the clock is not seen to go back.
+            let last = self.clock.take().map_or(0, |before| before.last);
+            clock.now = clock.now.max(last);
+            *answer = clock.now.to_le_bytes().to_vec();
+            self.clock = ticks.map(|ticks| Running { last: clock.now, clock, ticks });
+        }
         if let (Promise::Read, Some(stream), Some(ahead)) =
             (promise, args.first_chunk(), told.ahead)
         {
@@ -142,6 +193,7 @@ impl Promises {
         function: u32,
         promise: Promise,
         args: &[u8],
+        ticks: fn() -> Option<u64>,
     ) -> Option<Vec<u8>> {
         let known =
             self.known.iter().position(|known| known.function == function && known.args == args);
@@ -330,18 +382,41 @@ impl Promises {
                 self.made.remove(&handle);
                 Some(answer)
             }
-            Promise::Read => {
-                let answer = self.read(function, from);
-                if answer.is_none() {
-                    self.ahead = None;
-                }
-                answer
+            Promise::Read => self.read(function, from),
+            Promise::Skip => None,
+            Promise::FieldsClone => {
+                let made = match self.made.get(&from.u32().ok()?) {
+                    Some(Made::Fields { bytes, has_length }) => {
+                        Made::Fields { bytes: *bytes, has_length: *has_length }
+                    }
+                    _ => Made::Other,
+                };
+                self.make(function, args, made, false)
             }
-            Promise::Skip => {
-                self.ahead = None;
-                None
+            Promise::RandomBytes => {
+                let bytes = self.random(u64::from_le_bytes(from.array().ok()?))?;
+                Some(run(&[], &bytes))
+            }
+            Promise::RandomNumber => self.random(8),
+            Promise::Now => {
+                let Running { clock, ticks: since, last } = self.clock.as_mut()?;
+                let ticks = ticks()?.checked_sub(*since)?;
+                let passed =
+                    u64::try_from((u128::from(ticks) * u128::from(clock.rate)) >> 32).ok()?;
+                (passed <= MAX_RUNNING).then_some(())?;
+                *last = clock.now.saturating_add(passed).max(*last);
+                Some(last.to_le_bytes().to_vec())
             }
         }
+    }
+
+    /// So many random bytes, which nobody is given again.
+    fn random(&mut self, len: u64) -> Option<Vec<u8>> {
+        let rest = self.random.len().checked_sub(usize::try_from(len).ok()?)?;
+        let bytes = self.random[rest..].to_vec();
+        self.random[rest..].fill(0);
+        self.random.truncate(rest);
+        Some(bytes)
     }
 
     /// Reads from what was sent ahead of it, which the host still has: it reads the same when it is told.

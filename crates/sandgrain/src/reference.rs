@@ -225,6 +225,10 @@ impl Embedder for Process {
         }
     }
 
+    fn ticks() -> Option<u64> {
+        None
+    }
+
     fn locate(_: &[u8]) -> Option<Attachment> {
         None
     }

@@ -262,7 +262,7 @@ impl Host {
         match self.answer_component(call, attachments) {
             Ok(out) => {
                 let (payload, attachments) = out.finish();
-                Ok(guest::Answer { reply: self.reply(call, payload)?, attachments })
+                Ok(guest::Answer { reply: self.reply(call, payload), attachments })
             }
             Err(Error::Interrupted) => Err(self.cancelled()),
             Err(error) if error.is_final() => Err(error),

@@ -5,13 +5,16 @@ use super::{Host, WASI};
 use crate::error::{Error, Result};
 use crate::guest::ComponentCall;
 use sandgrain_abi::component::{Payload, Writer};
-use sandgrain_abi::message::{HostReply, Known, MAX_NAMES, PROMISED, Promise, Queued, Told};
+use sandgrain_abi::message::{Clock, HostReply, Known, MAX_NAMES, PROMISED, Promise, Queued, Told};
+use sandgrain_hypervisor::tick_rate;
 use sandgrain_wasi::Cancel;
 use sandgrain_wasi::component::Function;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of a stream that are sent ahead of the reads that want them.
 const AHEAD: usize = 8 << 10;
+/// Random bytes that are sent ahead.
+const RANDOM: u64 = 1 << 10;
 /// Bytes that one thing may have that a guest is told and may not need.
 const MAX_TOLD: usize = 4 << 10;
 
@@ -170,7 +173,7 @@ impl Host {
     }
 
     /// An answer, with what the guest need not ask for then.
-    pub(super) fn reply(&mut self, call: &ComponentCall, result: Payload) -> Result<HostReply> {
+    pub(super) fn reply(&mut self, call: &ComponentCall, result: Payload) -> HostReply {
         let mut told = Told::default();
         match wasi_function(call.function) {
             Some(_) if Self::promise(call.function) == Promise::Read => {
@@ -186,16 +189,35 @@ impl Host {
                     told.ahead = wasi.look_ahead(stream, AHEAD);
                 }
             }
+            Some(_) if Self::promise(call.function) == Promise::Now => {
+                if let (Ok(now), Some(rate)) = (result.body.as_slice().try_into(), tick_rate()) {
+                    told.clock = Some(Clock { now: u64::from_le_bytes(now), rate });
+                }
+            }
+            Some(function)
+                if matches!(
+                    Self::promise(call.function),
+                    Promise::RandomBytes | Promise::RandomNumber
+                ) =>
+            {
+                // Who asks for some asks for more.
+                if let Some(more) = Function::lookup(function.instance(), "get-random-bytes") {
+                    // So many may be more than it may have at once.
+                    let run = self.run_now(more, &RANDOM.to_le_bytes()).unwrap_or_default();
+                    told.random = run.get(5..).unwrap_or_default().to_vec();
+                }
+            }
             Some(function) if WORLD.contains(&function.name()) && !self.books.knows_world => {
                 let functions = Function::all().map(|function| WASI + u32::from(function.index()));
-                told.known = self.world(functions)?;
+                // What is wrong is said to whoever asks for it.
+                told.known = self.world(functions).unwrap_or_default();
             }
             _ => {}
         }
-        Ok(match told.is_empty() {
+        match told.is_empty() {
             true => HostReply::Component(result),
             false => HostReply::ComponentTold { result, told },
-        })
+        }
     }
 
     /// What a guest may ask for of the world around it, of these functions.

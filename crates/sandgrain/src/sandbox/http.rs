@@ -127,14 +127,14 @@ impl Sandbox {
             let _ = give.send(response);
         });
         let collected = async {
-            let Ok(response) = take.await else { return None };
+            let Ok(response) = take.await else { return Ok(None) };
             let (parts, body) = response.into_parts();
-            Some(
+            Ok(Some(
                 body.collect().await.map(|body| http::Response::from_parts(parts, body.to_bytes())),
-            )
+            ))
         };
-        let (handled, collected) = tokio::join!(handled, collected);
-        handled?;
+        // A body that its guest will not go on with does not come to its end.
+        let ((), collected) = tokio::try_join!(handled, collected)?;
         let lost = |source| Error::HostFunction { function: "the response".to_owned(), source };
         match collected {
             Some(response) => response.map_err(|error| lost(error.into())),

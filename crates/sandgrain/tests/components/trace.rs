@@ -1,12 +1,17 @@
 //! What guests ask the host for, by name.
 
 use sandgrain::wasi::component::Function;
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 static ASKED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static ONE: Mutex<()> = Mutex::new(());
+
+fn asked() -> MutexGuard<'static, Vec<String>> {
+    ASKED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Takes down the calls that guests make of the host.
 struct Calls;
@@ -19,7 +24,7 @@ impl Visit for Number {
             let index = value.checked_sub(1 << 24).and_then(|index| u16::try_from(index).ok());
             let function = index.and_then(Function::from_index);
             let name = function.map_or(value.to_string(), |function| function.name().to_owned());
-            ASKED.lock().expect("no panic").push(name);
+            asked().push(name);
         }
     }
 
@@ -43,16 +48,23 @@ impl Subscriber for Calls {
     fn exit(&self, _: &Id) {}
 }
 
-/// Takes down from now on, and forgets what was before.
-pub fn begin() {
+/// What is asked for from now on: by one guest, but for those that nobody traces.
+pub struct Trace(#[expect(dead_code, reason = "it is held")] MutexGuard<'static, ()>);
+
+/// Begins to take down, one guest's calls at a time.
+pub fn begin() -> Trace {
     static BEGUN: Once = Once::new();
     BEGUN.call_once(|| {
         tracing::subscriber::set_global_default(Calls).expect("the only one");
     });
-    ASKED.lock().expect("no panic").clear();
+    let trace = Trace(ONE.lock().unwrap_or_else(PoisonError::into_inner));
+    asked().clear();
+    trace
 }
 
-/// What has been asked for.
-pub fn asked() -> Vec<String> {
-    ASKED.lock().expect("no panic").clone()
+impl Trace {
+    /// The functions, in their order.
+    pub fn end(self) -> Vec<String> {
+        std::mem::take(&mut *asked())
+    }
 }

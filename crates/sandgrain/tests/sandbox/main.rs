@@ -11,6 +11,7 @@ mod component_violations;
 mod components;
 mod components_random;
 mod exits;
+mod exits_clock;
 mod filesystem;
 mod growth;
 mod heap;
