@@ -2,6 +2,7 @@
 
 use crate::codec::{DecodeError, Decoder, Encode, Encoder};
 use crate::component::Payload;
+use crate::promise::{Known, Promise};
 use crate::value::Value;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -76,120 +77,6 @@ pub enum ImportedItem {
     },
     /// An instance of which nothing is asked.
     Instance,
-}
-
-/// Functions of WASI whose answer the guest can tell under some conditions, and so need not wait for: those by which
-/// HTTP responses and requests are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(u8)]
-pub enum Promise {
-    /// It cannot tell.
-    #[default]
-    None = 0,
-    /// `[constructor]fields`
-    NewFields = 1,
-    /// `[static]fields.from-list`
-    FieldsFromList = 2,
-    /// `[method]fields.append`
-    FieldsAppend = 3,
-    /// `[method]fields.set`
-    FieldsSet = 4,
-    /// `[constructor]outgoing-response`
-    NewResponse = 5,
-    /// `[method]outgoing-response.set-status-code`
-    ResponseStatus = 6,
-    /// `[method]outgoing-response.body`
-    ResponseBody = 7,
-    /// `[method]outgoing-body.write`
-    BodyWrite = 8,
-    /// `[static]outgoing-body.finish`
-    BodyFinish = 9,
-    /// `[static]response-outparam.set`
-    OutparamSet = 10,
-    /// `[method]output-stream.check-write`
-    CheckWrite = 11,
-    /// `[method]output-stream.write`
-    Write = 12,
-    /// `[method]output-stream.blocking-write-and-flush`
-    WriteAndFlush = 13,
-    /// `[method]output-stream.flush`, and the blocking one
-    Flush = 14,
-}
-
-impl Promise {
-    const ALL: [Self; 15] = [
-        Self::None,
-        Self::NewFields,
-        Self::FieldsFromList,
-        Self::FieldsAppend,
-        Self::FieldsSet,
-        Self::NewResponse,
-        Self::ResponseStatus,
-        Self::ResponseBody,
-        Self::BodyWrite,
-        Self::BodyFinish,
-        Self::OutparamSet,
-        Self::CheckWrite,
-        Self::Write,
-        Self::WriteAndFlush,
-        Self::Flush,
-    ];
-
-    /// That of a function of WASI 0.2, by its interface without a version, and its name.
-    #[must_use]
-    pub fn of(interface: &str, name: &str) -> Self {
-        match (interface, name) {
-            ("wasi:http/types", "[constructor]fields") => Self::NewFields,
-            ("wasi:http/types", "[static]fields.from-list") => Self::FieldsFromList,
-            ("wasi:http/types", "[method]fields.append") => Self::FieldsAppend,
-            ("wasi:http/types", "[method]fields.set") => Self::FieldsSet,
-            ("wasi:http/types", "[constructor]outgoing-response") => Self::NewResponse,
-            ("wasi:http/types", "[method]outgoing-response.set-status-code") => {
-                Self::ResponseStatus
-            }
-            ("wasi:http/types", "[method]outgoing-response.body") => Self::ResponseBody,
-            ("wasi:http/types", "[method]outgoing-body.write") => Self::BodyWrite,
-            ("wasi:http/types", "[static]outgoing-body.finish") => Self::BodyFinish,
-            ("wasi:http/types", "[static]response-outparam.set") => Self::OutparamSet,
-            ("wasi:io/streams", "[method]output-stream.check-write") => Self::CheckWrite,
-            ("wasi:io/streams", "[method]output-stream.write") => Self::Write,
-            ("wasi:io/streams", "[method]output-stream.blocking-write-and-flush") => {
-                Self::WriteAndFlush
-            }
-            ("wasi:io/streams", "[method]output-stream.flush")
-            | ("wasi:io/streams", "[method]output-stream.blocking-flush") => Self::Flush,
-            _ => Self::None,
-        }
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let number = usize::from(from.u8()?);
-        Self::ALL.get(number).copied().ok_or(from.error("what the guest can tell"))
-    }
-}
-
-/// What a call of a host function would return, told before it is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The function's number.
-    pub function: u32,
-    /// Its arguments.
-    pub args: Vec<u8>,
-    /// Its result.
-    pub result: Vec<u8>,
-}
-
-impl Encode for Known {
-    fn encode(&self, out: &mut Encoder<'_>) {
-        out.u32(self.function);
-        out.bytes(&self.args);
-        out.bytes(&self.result);
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        let (function, args) = (from.u32()?, from.bytes()?.to_vec());
-        Ok(Self { function, args, result: from.bytes()?.to_vec() })
-    }
 }
 
 impl Encode for ComponentImport {

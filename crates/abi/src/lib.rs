@@ -16,6 +16,7 @@ pub mod component;
 mod info;
 pub mod layout;
 pub mod message;
+mod promise;
 pub mod text;
 mod trap;
 pub mod types;

@@ -12,11 +12,10 @@ use crate::codec::{DecodeError, Decoder, Encode, Encoder};
 use crate::component::Payload;
 use crate::value::Value;
 
+pub use crate::promise::{Ahead, Clock, Known, Promise, Told};
 pub use crate::trap::{Fault, Frame, Trap, TrapCode};
 
-pub use crate::command::{
-    Command, ComponentImport, ImportSource, ImportedItem, Known, PageRange, Promise,
-};
+pub use crate::command::{Command, ComponentImport, ImportSource, ImportedItem, PageRange};
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -161,12 +160,15 @@ pub struct Queued {
     pub function: u32,
     /// Its arguments; they have no attachments.
     pub args: Vec<u8>,
-    /// The handle that the guest has for the resource that is returned: from [`PROMISED`] on, and not used before.
+    /// The handle that the guest has for the resource that is returned: from [`PROMISED`] on, and above those before.
     pub made: Option<u32>,
 }
 
 /// Handles from this number on are the guest's own names of resources that queued calls return.
 pub const PROMISED: u32 = 1 << 31;
+
+/// Names of the guest's own that stand for resources at a time.
+pub const MAX_NAMES: usize = 1 << 16;
 
 impl Encode for Queued {
     fn encode(&self, out: &mut Encoder<'_>) {
@@ -384,6 +386,13 @@ pub enum HostReply {
     Moved,
     /// To a call: the guest is to do this first.
     Execute(Command),
+    /// A host function's result, for a component, and what it need not ask for then.
+    ComponentTold {
+        /// The result.
+        result: Payload,
+        /// What else it is told.
+        told: Told,
+    },
 }
 
 impl HostReply {
@@ -423,6 +432,11 @@ impl Encode for HostReply {
                 out.u8(8);
                 command.encode(out);
             }
+            Self::ComponentTold { result, told } => {
+                out.u8(9);
+                result.encode(out);
+                told.encode(out);
+            }
         }
     }
 
@@ -437,6 +451,7 @@ impl Encode for HostReply {
             6 => Self::Component(Payload::decode(from)?),
             7 => Self::Moved,
             8 => Self::Execute(Command::decode(from)?),
+            9 => Self::ComponentTold { result: Payload::decode(from)?, told: Told::decode(from)? },
             _ => return Err(from.error("a reply")),
         })
     }

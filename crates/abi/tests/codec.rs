@@ -2,9 +2,10 @@
 //! error and allocates no more than the bytes can fill.
 
 use proptest::prelude::*;
+use sandgrain_abi::component::Payload;
 use sandgrain_abi::message::{
-    Boot, Command, Fault, Frame, HostReply, ImportSource, Outcome, PageRange, Request, Trap,
-    TrapCode,
+    Ahead, Boot, Clock, Command, Fault, Frame, HostReply, ImportSource, Known, Outcome, PageRange,
+    Request, Told, Trap, TrapCode,
 };
 use sandgrain_abi::types::{
     Export, ExternType, FuncType, GlobalType, HeapType, Import, MemoryType, ModuleInfo, TableType,
@@ -161,7 +162,27 @@ fn reply() -> impl Strategy<Value = HostReply> {
         any::<u64>().prop_map(|size| HostReply::Heap { size }),
         text().prop_map(HostReply::Refused),
         command().prop_map(HostReply::Execute),
+        (bytes(), told()).prop_map(|(body, told)| HostReply::ComponentTold {
+            result: Payload { body, ..Payload::default() },
+            told,
+        }),
     ]
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..20)
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let known = (any::<u32>(), bytes(), bytes()).prop_map(|(function, args, result)| Known {
+        function,
+        args,
+        result,
+    });
+    let ahead = (bytes(), any::<bool>()).prop_map(|(bytes, is_closed)| Ahead { bytes, is_closed });
+    let clock = (any::<u64>(), any::<u64>()).prop_map(|(now, rate)| Clock { now, rate });
+    (prop::collection::vec(known, 0..4), prop::option::of(ahead), bytes(), prop::option::of(clock))
+        .prop_map(|(known, ahead, random, clock)| Told { known, ahead, random, clock })
 }
 
 fn func_type() -> impl Strategy<Value = FuncType> {
@@ -193,7 +214,7 @@ proptest! {
     #[test]
     fn hostile_bytes_end_in_a_value_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         // Tags are small numbers: make them likely.
-        for first in 0..8 {
+        for first in 0..11 {
             let mut bytes = bytes.clone();
             if let Some(byte) = bytes.first_mut() {
                 *byte = first;

@@ -114,7 +114,9 @@ pub(crate) fn instantiate<E: Embedder>(
     for import in imports {
         define(&mut linker, import)?;
     }
-    let instance = linker.instantiate(&mut *store, &component)?;
+    let instance = linker.instantiate(&mut *store, &component);
+    store.data_mut().components.promises.know(Vec::new());
+    let instance = instance?;
     Ok(store.data_mut().made(Made::Component(instance)))
 }
 
@@ -185,12 +187,14 @@ fn call_host<E: Embedder>(
     let components = &mut store.data_mut().components;
     if args.attachments.is_empty()
         && args.resources.is_empty()
-        && let Some(body) = components.promises.answer(function, promise, &args.body)
+        && let Some(body) = components.promises.answer(function, promise, &args.body, E::ticks)
     {
         let payload = Payload { body, ..Payload::default() };
         return Ok(Lowered { payload, resources: Vec::new() });
     }
+    components.promises.asked(promise, &args.body);
     let args = outgoing(components, args)?;
+    let asked = args.body.get(..4).map_or(Vec::new(), <[u8]>::to_vec);
     let borrowed: Vec<u32> =
         args.resources.iter().filter(|handle| !handle.owned).map(|handle| handle.number).collect();
     let queued = components.promises.take();
@@ -203,6 +207,12 @@ fn call_host<E: Embedder>(
     }
     match reply {
         Ok(HostReply::Component(payload)) => incoming(&mut store.data_mut().components, payload),
+        Ok(HostReply::ComponentTold { mut result, told }) => {
+            let components = &mut store.data_mut().components;
+            let answer = &mut result.body;
+            components.promises.told(promise, &asked, answer, told, E::ticks());
+            incoming(components, result)
+        }
         Ok(HostReply::Abort) => Err(Error::new(Aborted)),
         Ok(_) => Err(Error::new(Misused("the host answered with something else".to_string()))),
         Err(error) => Err(Error::new(Misused(error))),
@@ -291,6 +301,8 @@ pub(crate) fn drop_resource<E: Embedder>(
     let components = &mut store.data_mut().components;
     components.may_be_entered(None)?;
     let resource = components.take(number)?;
-    resource.resource_drop(&mut *store)?;
+    let dropped = resource.resource_drop(&mut *store);
+    store.data_mut().components.promises.know(Vec::new());
+    dropped?;
     Ok(Outcome::Returned(Vec::new()))
 }

@@ -97,6 +97,9 @@ pub trait Embedder: Sized + 'static {
     /// A sentence about what went wrong on the way.
     fn send(run: &[u8]) -> Result<bool, String>;
 
+    /// The CPU's counter of time, of whose ticks the host says how long they take; `None` where there is none.
+    fn ticks() -> Option<u64>;
+
     /// Fills `place`, which is memory of the guest's, with the attachment of this number of the message from the host
     /// that was last received.
     ///

@@ -4,29 +4,73 @@
 //! that return nothing, and those by which an HTTP response is put together, step by step, with handles of its own.
 //! Such calls are queued, and the host does them all when it is asked the next time, at the latest when the guest is
 //! done; it checks that each has returned what was told. Where that is not certain, the host is asked at once.
+//!
+//! What is written to a standard stream is never queued: it would be lost when the guest is stopped. What leads to the
+//! write and follows it is, so that a line costs one exit.
+
+mod fields;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use fields::{is_length, plain};
 use sandgrain_abi::component::Reader;
-use sandgrain_abi::message::{Known, PROMISED, Promise, Queued};
+use sandgrain_abi::message::{Ahead, Clock, Known, MAX_NAMES, PROMISED, Promise, Queued, Told};
 
 /// Calls that are queued at the most, and bytes of their arguments.
 const MAX_QUEUED: usize = 256;
 const MAX_BYTES: usize = 32 << 10;
-/// Bytes of a field's value, and of all fields together, that no host refuses.
-const MAX_FIELD: usize = 1 << 10;
+/// Bytes of all fields together that no host refuses.
 const MAX_FIELDS: usize = 4 << 10;
-/// Handles that a guest makes in its life, of which the host has to know each.
-const MAX_MADE: u32 = 1 << 16;
-/// Bytes that a stream takes at once.
-const PERMITTED: u64 = 4096;
+/// Resources that something is known of at a time. The host has to know each, too.
+const MAX_MADE: usize = MAX_NAMES / 2;
+/// Bytes that a response's stream takes at once: fewer than those that travel beside a message, which are not queued.
+const PERMITTED: u64 = (4 << 10) - 1;
+/// The same of a standard stream.
+const STANDARD_PERMITTED: u64 = 64 << 10;
+/// Writes after which a response's stream takes one more at once, whether anybody reads or not.
+const CERTAIN_WRITES: u32 = 1;
 
-/// What is known of a resource with a handle of the guest's own.
+/// Nanoseconds after which the clock is asked for again.
+const MAX_RUNNING: u64 = 50_000_000;
+
+/// What is known of a resource. All but requests have handles of the guest's own.
 enum Made {
-    Fields { bytes: usize, has_length: bool },
-    Response { has_body: bool, has_length: bool },
-    Body { has_stream: bool, has_length: bool },
-    Stream,
+    Fields {
+        bytes: usize,
+        has_length: bool,
+    },
+    Response {
+        has_body: bool,
+        has_length: bool,
+    },
+    Body {
+        has_stream: bool,
+        has_length: bool,
+    },
+    /// Where a response's body is written to, and how often it has been.
+    Stream {
+        writes: u32,
+    },
+    /// Standard output or error.
+    Standard,
+    /// An incoming request, whose body has been taken.
+    Request,
+    /// The fields of an incoming request.
+    Headers {
+        request: u32,
+    },
+    IncomingBody {
+        has_stream: bool,
+    },
+    Pollable(Awaited),
+    /// Of which nothing is known but that it is there.
+    Other,
+}
+
+/// What a pollable is for.
+enum Awaited {
+    Output(u32),
+    Input(u32),
 }
 
 /// What is queued, made and known.
@@ -35,12 +79,29 @@ pub(crate) struct Promises {
     queue: Vec<Queued>,
     bytes: usize,
     made: BTreeMap<u32, Made>,
+    /// How many handles have been made.
     count: u32,
     known: Vec<Known>,
+    /// The stream that was read last, and what the next reads of it return.
+    ahead: Option<(u32, Ahead)>,
+    /// Random bytes that nobody has been given.
+    random: Vec<u8>,
+    clock: Option<Running>,
+}
+
+/// A clock that goes on by itself.
+struct Running {
+    clock: Clock,
+    /// The CPU's counter when the host's reply with the clock was here.
+    ticks: u64,
+    /// What was told last of it.
+    last: u64,
 }
 
 /// The answer `ok` of a result without a value.
 const OK: &[u8] = &[0];
+/// The answer that a stream is closed.
+const CLOSED: &[u8] = &[1, 1, 0, 0, 0];
 
 impl Promises {
     /// What is queued, to be sent.
@@ -56,13 +117,65 @@ impl Promises {
 
     /// What the host has told before a call. What was known until then.
     pub(crate) fn know(&mut self, known: Vec<Known>) -> Vec<Known> {
+        // Between calls others may read, and the guest may be copied: no two may have the same of these.
+        self.ahead = None;
+        self.clock = None;
+        self.random.fill(0);
+        self.random.clear();
         core::mem::replace(&mut self.known, known)
+    }
+
+    /// The host is asked for what could not be told.
+    pub(crate) fn asked(&mut self, promise: Promise, args: &[u8]) {
+        match promise {
+            // It moves a stream on, or may.
+            Promise::Read | Promise::Skip => self.ahead = None,
+            Promise::CheckWrite | Promise::Write | Promise::WriteAndFlush => {
+                let stream = args.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+                if let Some(Made::Stream { writes }) = self.made.get_mut(&stream) {
+                    // How full it is then, nobody here knows any more.
+                    *writes = u32::MAX;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the host has told with its answer to a call.
+    pub(crate) fn told(
+        &mut self,
+        promise: Promise,
+        args: &[u8],
+        answer: &mut Vec<u8>,
+        told: Told,
+        ticks: Option<u64>,
+    ) {
+        self.known.extend(told.known);
+        if !told.random.is_empty() {
+            self.random = told.random;
+        }
+        if let (Promise::Now, Some(mut clock)) = (promise, told.clock) {
+            // Whatever the counter has said, the clock is not seen to go back.
+            let last = self.clock.take().map_or(0, |before| before.last);
+            clock.now = clock.now.max(last);
+            *answer = clock.now.to_le_bytes().to_vec();
+            self.clock = ticks.map(|ticks| Running { last: clock.now, clock, ticks });
+        }
+        if let (Promise::Read, Some(stream), Some(ahead)) =
+            (promise, args.first_chunk(), told.ahead)
+        {
+            self.ahead = Some((u32::from_le_bytes(*stream), ahead));
+        }
     }
 
     /// Queues the dropping of a resource of the host. `false`: there is no room.
     pub(crate) fn drop_resource(&mut self, function: u32, resource: u32) -> bool {
+        if !self.queue(function, &resource.to_le_bytes(), None) {
+            return false;
+        }
         self.made.remove(&resource);
-        self.queue(function, &resource.to_le_bytes(), None)
+        self.ahead.take_if(|(stream, _)| *stream == resource);
+        true
     }
 
     fn queue(&mut self, function: u32, args: &[u8], made: Option<u32>) -> bool {
@@ -80,6 +193,7 @@ impl Promises {
         function: u32,
         promise: Promise,
         args: &[u8],
+        ticks: fn() -> Option<u64>,
     ) -> Option<Vec<u8>> {
         let known =
             self.known.iter().position(|known| known.function == function && known.args == args);
@@ -163,7 +277,7 @@ impl Promises {
                     return None;
                 };
                 let has_length = *has_length;
-                let answer = self.make(function, args, Made::Stream, true)?;
+                let answer = self.make(function, args, Made::Stream { writes: 0 }, true)?;
                 self.made.insert(handle, Made::Body { has_stream: true, has_length });
                 Some(answer)
             }
@@ -179,29 +293,199 @@ impl Promises {
                 })
             }
             Promise::CheckWrite => {
-                self.stream(from)?;
+                let permitted = match self.made.get(&from.u32().ok()?)? {
+                    Made::Stream { .. } => PERMITTED,
+                    Made::Standard => STANDARD_PERMITTED,
+                    _ => return None,
+                };
                 let room = MAX_BYTES - self.bytes;
-                (room as u64 > 2 * PERMITTED).then(|| {
+                (permitted == STANDARD_PERMITTED || room as u64 > 2 * PERMITTED).then(|| {
                     let mut answer = OK.to_vec();
-                    answer.extend(PERMITTED.to_le_bytes());
+                    answer.extend(permitted.to_le_bytes());
                     answer
                 })
             }
             Promise::Write | Promise::WriteAndFlush => {
-                self.stream(from)?;
+                let handle = from.u32().ok()?;
+                let Some(Made::Stream { writes }) = self.made.get(&handle) else { return None };
+                let writes = writes.saturating_add(1);
                 (from.run().ok()?.len() as u64 <= PERMITTED).then_some(())?;
-                self.queue(function, args, None).then(|| OK.to_vec())
+                self.queue(function, args, None).then(|| {
+                    self.made.insert(handle, Made::Stream { writes });
+                    OK.to_vec()
+                })
             }
             Promise::Flush => {
-                self.stream(from)?;
+                let stream = self.made.get(&from.u32().ok()?)?;
+                matches!(stream, Made::Stream { .. } | Made::Standard).then_some(())?;
                 self.queue(function, args, None).then(|| OK.to_vec())
+            }
+            Promise::Output => self.make(function, args, Made::Standard, false),
+            Promise::Stdin => self.make(function, args, Made::Other, false),
+            Promise::SubscribeOutput => {
+                let made = Made::Pollable(Awaited::Output(from.u32().ok()?));
+                self.make(function, args, made, false)
+            }
+            Promise::SubscribeInput => {
+                let made = Made::Pollable(Awaited::Input(from.u32().ok()?));
+                self.make(function, args, made, false)
+            }
+            Promise::Ready => self.is_ready(from.u32().ok()?).then(|| [1].to_vec()),
+            Promise::Block => self.is_ready(from.u32().ok()?).then(Vec::new),
+            Promise::Poll => {
+                let count = from.u32().ok()?;
+                // Of others the guest may want to know as well whether they are ready.
+                for _ in 0..count {
+                    self.is_ready(from.u32().ok()?).then_some(())?;
+                }
+                (count > 0).then_some(())?;
+                let indices: Vec<u8> = (0..count).flat_map(u32::to_le_bytes).collect();
+                Some(run(&[], &indices))
+            }
+            Promise::RequestHeaders => {
+                let request = from.u32().ok()?;
+                self.make(function, args, Made::Headers { request }, false)
+            }
+            Promise::FieldsEntries => self.entries(from).map(<[u8]>::to_vec),
+            Promise::FieldsGet => {
+                let entries = self.entries(from)?;
+                Some(fields::list(&fields::values(entries, from.run().ok()?)?))
+            }
+            Promise::FieldsHas => {
+                let entries = self.entries(from)?;
+                let values = fields::values(entries, from.run().ok()?)?;
+                Some([u8::from(!values.is_empty())].to_vec())
+            }
+            Promise::Consume => {
+                let handle = from.u32().ok()?;
+                if self.made.contains_key(&handle) {
+                    return None;
+                }
+                let made = Made::IncomingBody { has_stream: false };
+                let answer = self.make(function, args, made, true)?;
+                self.made.insert(handle, Made::Request);
+                Some(answer)
+            }
+            Promise::BodyStream => {
+                let handle = from.u32().ok()?;
+                let Some(Made::IncomingBody { has_stream: false }) = self.made.get(&handle) else {
+                    return None;
+                };
+                let answer = self.make(function, args, Made::Other, true)?;
+                self.made.insert(handle, Made::IncomingBody { has_stream: true });
+                Some(answer)
+            }
+            Promise::FinishIncoming => {
+                let handle = from.u32().ok()?;
+                matches!(self.made.get(&handle), Some(Made::IncomingBody { .. })).then_some(())?;
+                let answer = self.make(function, args, Made::Other, false)?;
+                self.made.remove(&handle);
+                Some(answer)
+            }
+            Promise::Read => self.read(function, from),
+            Promise::Skip => None,
+            Promise::FieldsClone => {
+                let made = match self.made.get(&from.u32().ok()?) {
+                    Some(Made::Fields { bytes, has_length }) => {
+                        Made::Fields { bytes: *bytes, has_length: *has_length }
+                    }
+                    _ => Made::Other,
+                };
+                self.make(function, args, made, false)
+            }
+            Promise::RandomBytes => {
+                let bytes = self.random(u64::from_le_bytes(from.array().ok()?))?;
+                Some(run(&[], &bytes))
+            }
+            Promise::RandomNumber => self.random(8),
+            Promise::Now => {
+                let Running { clock, ticks: since, last } = self.clock.as_mut()?;
+                let ticks = ticks()?.checked_sub(*since)?;
+                let passed =
+                    u64::try_from((u128::from(ticks) * u128::from(clock.rate)) >> 32).ok()?;
+                (passed <= MAX_RUNNING).then_some(())?;
+                *last = clock.now.saturating_add(passed).max(*last);
+                Some(last.to_le_bytes().to_vec())
             }
         }
     }
 
+    /// So many random bytes, which nobody is given again.
+    fn random(&mut self, len: u64) -> Option<Vec<u8>> {
+        let rest = self.random.len().checked_sub(usize::try_from(len).ok()?)?;
+        let bytes = self.random[rest..].to_vec();
+        self.random[rest..].fill(0);
+        self.random.truncate(rest);
+        Some(bytes)
+    }
+
+    /// Reads from what was sent ahead of it, which the host still has: it reads the same when it is told.
+    fn read(&mut self, function: u32, from: &mut Reader<'_>) -> Option<Vec<u8>> {
+        let handle = from.u32().ok()?;
+        let len = u64::from_le_bytes(from.array().ok()?);
+        let (stream, ahead) = self.ahead.as_ref()?;
+        (*stream == handle && len > 0).then_some(())?;
+        let is_all = len >= ahead.bytes.len() as u64;
+        if len > ahead.bytes.len() as u64 && !ahead.is_closed {
+            // There may be more.
+            return None;
+        }
+        if ahead.bytes.is_empty() {
+            return Some(CLOSED.to_vec());
+        }
+        let len = if is_all { ahead.bytes.len() } else { len as usize };
+        let answer = run(OK, &ahead.bytes[..len]);
+        // One after the other they are one.
+        let before = self.queue.pop_if(|last| {
+            last.function == function && last.args.starts_with(&handle.to_le_bytes())
+        });
+        let before = before.and_then(|last| last.args.last_chunk().copied());
+        let sum = before.map_or(0, u64::from_le_bytes) + len as u64;
+        let mut args = handle.to_le_bytes().to_vec();
+        args.extend(sum.to_le_bytes());
+        if before.is_some() {
+            self.bytes -= args.len();
+        }
+        if !self.queue(function, &args, None) {
+            return None;
+        }
+        let (_, ahead) = self.ahead.as_mut()?;
+        ahead.bytes.drain(..len);
+        Some(answer)
+    }
+
+    /// Whether a pollable is certain to be ready.
+    fn is_ready(&self, pollable: u32) -> bool {
+        match self.made.get(&pollable) {
+            Some(Made::Pollable(Awaited::Output(stream))) => match self.made.get(stream) {
+                Some(Made::Stream { writes }) => *writes <= CERTAIN_WRITES,
+                // The host waits for it, where it has to.
+                Some(Made::Standard) => true,
+                _ => false,
+            },
+            Some(Made::Pollable(Awaited::Input(stream))) => match &self.ahead {
+                Some((read, ahead)) => {
+                    read == stream && (ahead.is_closed || !ahead.bytes.is_empty())
+                }
+                None => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// The entries of fields, if they are those of a request that the host has told of.
+    fn entries(&self, from: &mut Reader<'_>) -> Option<&[u8]> {
+        let Some(Made::Headers { request }) = self.made.get(&from.u32().ok()?) else {
+            return None;
+        };
+        let key = Known::entries_of(*request);
+        let known = self.known.iter().find(|known| known.args == key)?;
+        Some(&known.result)
+    }
+
     /// Queues a call that returns a resource: as such, or in a result.
     fn make(&mut self, function: u32, args: &[u8], made: Made, in_result: bool) -> Option<Vec<u8>> {
-        if self.count >= MAX_MADE {
+        if self.made.len() >= MAX_MADE || self.count == u32::MAX - PROMISED {
             return None;
         }
         let handle = PROMISED + self.count;
@@ -230,40 +514,13 @@ impl Promises {
             _ => None,
         }
     }
-
-    /// Whether the call is for a stream of the guest's own.
-    fn stream(&self, from: &mut Reader<'_>) -> Option<()> {
-        let handle = from.u32().ok()?;
-        matches!(self.made.get(&handle), Some(Made::Stream)).then_some(())
-    }
 }
 
-fn is_length(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"content-length")
-}
-
-/// Fields that hosts do not let a guest set.
-const REFUSED: [&[u8]; 10] = [
-    b"connection",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"transfer-encoding",
-    b"upgrade",
-    b"host",
-    b"http2-settings",
-    b"te",
-];
-
-/// Bytes that a field takes, if no host refuses it.
-fn plain(name: &[u8], value: &[u8]) -> Option<usize> {
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let is_value = |byte: &u8| matches!(byte, 0x20..=0x7e);
-    let is_plain = !name.is_empty()
-        && name.iter().all(is_name)
-        && !REFUSED.iter().any(|refused| name.eq_ignore_ascii_case(refused))
-        && value.len() <= MAX_FIELD
-        && value.iter().all(is_value);
-    is_plain.then_some(name.len() + value.len() + 64)
+/// A run of bytes as it travels, after something else.
+fn run(before: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut answer = before.to_vec();
+    answer.push(0);
+    answer.extend((bytes.len() as u32).to_le_bytes());
+    answer.extend_from_slice(bytes);
+    answer
 }

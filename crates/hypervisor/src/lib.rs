@@ -52,6 +52,7 @@ mod memory;
 mod registers;
 mod report;
 mod state;
+mod ticks;
 
 #[cfg(target_os = "linux")]
 use linux as platform;
@@ -66,6 +67,7 @@ pub use crate::{
     registers::*,
     report::{Check, Importance, Outcome, Report},
     state::VcpuState,
+    ticks::tick_rate,
 };
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use crate::{

@@ -227,6 +227,8 @@ impl EngineBuilder {
                 .map_err(|error| Error::Host(format!("the reference engine: {error:#}")))?;
             (Platform::Process { engine }, Vec::new())
         } else {
+            // The counter is watched from here on, to know how fast it is once a guest has a clock.
+            let _ = sandgrain_hypervisor::tick_rate();
             let hypervisor = self.open().map_err(|error| Error::NoHypervisor(error.to_string()))?;
             let names = hypervisor.cpu_features().names();
             let features = names.into_iter().map(str::to_owned).collect();

@@ -221,7 +221,11 @@ impl Host {
         let Outcome::Component { result, queued } = outcome else {
             return Err(unexpected(outcome));
         };
-        self.run_queue(&queued)?;
+        match self.depth {
+            0 => self.end_queue(&queued)?,
+            // What the outer call is still to be told stays.
+            _ => self.run_queue(&queued)?,
+        }
         let Payload { body, attachments, resources } = result;
         let is_sent = |(attachment, run): (&Attachment, &Vec<u8>)| {
             *attachment == Attachment::Sent { len: run.len() as u64 }

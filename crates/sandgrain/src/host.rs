@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 pub(crate) const WASI: u32 = 1 << 24;
 
 mod components;
+mod told;
 
 /// What a call has become that was put off.
 pub(crate) enum Later {
@@ -51,6 +52,7 @@ pub(crate) struct Host {
     pub(crate) has_run_queue: bool,
     /// What the guest's own names of resources of the host stand for.
     pub(crate) promised: BTreeMap<u32, u32>,
+    pub(crate) books: told::Books,
     /// Bytes that one call of a component may pass.
     pub(crate) call_bytes: u64,
     pub(crate) wasi: Option<Wasi>,

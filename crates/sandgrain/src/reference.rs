@@ -293,6 +293,10 @@ impl Embedder for Process {
         Err("the host told it to do something, rather than having it done".to_owned())
     }
 
+    fn ticks() -> Option<u64> {
+        None
+    }
+
     fn locate(_: &[u8]) -> Option<Attachment> {
         None
     }

@@ -346,6 +346,7 @@ impl Sandbox {
         self.host.failure = None;
         self.host.fatal = None;
         self.host.answer = None;
+        self.host.begin_queue();
         self.host.started = Some(started);
         let deadline = self.limits.deadline.and_then(|limit| started.checked_add(limit));
         self.host.cancel = self.control.begin(&self.engine.inner.watchdog, deadline);

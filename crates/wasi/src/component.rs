@@ -33,6 +33,7 @@ mod http;
 mod incoming;
 mod overrides;
 mod state;
+mod streams;
 
 use sandgrain_abi::component::Writer;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::IsTerminal as _;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
@@ -98,6 +99,14 @@ impl Wasi {
     /// them.
     pub fn has_given_randomness(&self) -> bool {
         self.gave_randomness || self.component.ask(State::gave_randomness, true)
+    }
+
+    /// Whether one of the standard streams is a terminal.
+    pub fn has_terminal(&self) -> bool {
+        self.config.stdin.is_terminal()
+            || [Stream::Stdout, Stream::Stderr]
+                .into_iter()
+                .any(|stream| self.streams.sink(stream).is_terminal())
     }
 
     fn initial_descriptors(&self) -> u32 {

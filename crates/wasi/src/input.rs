@@ -51,6 +51,11 @@ impl Input {
         })))
     }
 
+    pub(crate) fn is_terminal(&self) -> bool {
+        // A pipe may be one behind its reader, which its guest is not told.
+        matches!(self, Input::Inherit) && std::io::IsTerminal::is_terminal(&std::io::stdin())
+    }
+
     pub(crate) fn install(&self, builder: &mut WasiCtxBuilder) {
         match self {
             Input::Null => {}

@@ -8,6 +8,7 @@ mod instructions;
 mod leakage;
 mod order;
 mod ports;
+mod promise_forgery;
 mod registers;
 mod resets;
 mod segments;

@@ -6,8 +6,7 @@ use crate::component::Arguments;
 use crate::error::{Error, Result};
 use crate::guest::{self, ComponentCall};
 use sandgrain_abi::component::{FunctionType, Payload, Reader, Types, Writer};
-use sandgrain_abi::message::{HostReply, ImportedItem, Known, PROMISED, Promise, Queued};
-use sandgrain_wasi::Cancel;
+use sandgrain_abi::message::{HostReply, ImportedItem, Promise, Queued};
 use sandgrain_wasi::component::{Answer, Function, Reply};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,19 +31,19 @@ const WASI_FUNCTIONS: u32 = super::WASI;
 const WASI_TYPES: u32 = 1024;
 
 /// A function of WASI's by its number among all.
-fn wasi_function(number: u32) -> Option<Function> {
+pub(super) fn wasi_function(number: u32) -> Option<Function> {
     let index = number.checked_sub(WASI_FUNCTIONS)?;
     u16::try_from(index).ok().and_then(Function::from_index)
 }
 
 /// The same of a number that the guest has sent.
-fn known_function(number: u32) -> Result<Function> {
+pub(super) fn known_function(number: u32) -> Result<Function> {
     let missing = || Error::Guest(format!("it called WASI function {number}, never given"));
     wasi_function(number).ok_or_else(missing)
 }
 
 /// A function's name for people.
-fn name(function: Function) -> String {
+pub(super) fn name(function: Function) -> String {
     format!("{}#{}", function.instance(), function.name())
 }
 
@@ -77,27 +76,6 @@ impl Host {
         let Some(function) = wasi_function(number) else { return Promise::None };
         let (interface, _) = function.instance().split_once('@').unwrap_or_default();
         Promise::of(interface, function.name())
-    }
-
-    /// What calls of these functions with a handle would return, of those that a component imports.
-    pub(crate) fn known(
-        &mut self,
-        imports: &BTreeMap<u32, Vec<String>>,
-        names: &[&str],
-        handle: u32,
-    ) -> Result<Vec<Known>> {
-        // Nothing is under way that could be stopped.
-        self.cancel = Cancel::new();
-        let mut known = Vec::new();
-        for number in imports.keys() {
-            let Some(function) = wasi_function(*number) else { continue };
-            if names.contains(&function.name()) {
-                let args = handle.to_le_bytes().to_vec();
-                let result = self.run_now(function, &args)?;
-                known.push(Known { function: *number, args, result });
-            }
-        }
-        Ok(known)
     }
 
     /// The number of the function that satisfies an import.
@@ -161,15 +139,14 @@ impl Host {
             return Ok(true);
         }
         let function = known_function(call.function)?;
-        let is_write =
-            matches!(Self::promise(call.function), Promise::Write | Promise::WriteAndFlush);
-        let result = match is_write {
-            true => match self.write(function, &call.args, may_wait)? {
-                Some(result) => result,
-                None => return Ok(false),
-            },
-            false => self.run_now(function, &call.args)?,
+        let result = match Self::promise(call.function) {
+            Promise::Write | Promise::WriteAndFlush => {
+                self.write(function, &call.args, may_wait)?
+            }
+            Promise::Flush if !may_wait => self.run_without_waiting(function, &call.args)?,
+            _ => Some(self.run_now(function, &call.args)?),
         };
+        let Some(result) = result else { return Ok(false) };
         self.check_promise(function, call, &result)?;
         Ok(true)
     }
@@ -204,34 +181,35 @@ impl Host {
         self.run_now(find("[method]output-stream.blocking-write-and-flush")?, args).map(Some)
     }
 
+    /// Calls a function of WASI's that can be called again if it would wait: `None`.
+    fn run_without_waiting(&mut self, function: Function, args: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(wasi) = &mut self.wasi else {
+            return Err(Error::Guest("it queued a call of WASI, never given".to_owned()));
+        };
+        let budget = usize::try_from(self.call_bytes).unwrap_or(usize::MAX);
+        let args = Reader::new(args, &[], &[], budget).with_promised(&self.promised);
+        let reply = match wasi.begin_component_call(function, args) {
+            Ok(Answer::Later(_)) => return Ok(None),
+            Ok(Answer::Now(reply)) => Ok(reply),
+            Err(error) => Err(error),
+        };
+        Ok(Some(self.wasi_reply(function, reply)?.finish().0.body))
+    }
+
+    /// Calls a function of WASI's. What it returns, in as far as that is in the message.
+    pub(super) fn run_now(&mut self, function: Function, args: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.run_payload(function, args)?.body)
+    }
+
     /// Calls a function of WASI's.
-    fn run_now(&mut self, function: Function, args: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn run_payload(&mut self, function: Function, args: &[u8]) -> Result<Payload> {
         let Some(wasi) = &mut self.wasi else {
             return Err(Error::Guest("it queued a call of WASI, never given".to_owned()));
         };
         let budget = usize::try_from(self.call_bytes).unwrap_or(usize::MAX);
         let args = Reader::new(args, &[], &[], budget).with_promised(&self.promised);
         let reply = wasi.call_component(function, args, &self.cancel);
-        let out = self.wasi_reply(function, reply)?;
-        Ok(out.finish().0.body)
-    }
-
-    /// Whether a queued call has returned what the guest could tell: nothing, `ok`, or a resource.
-    fn check_promise(&mut self, function: Function, call: &Queued, result: &[u8]) -> Result<()> {
-        match (call.made, result) {
-            (None, [] | [0]) => Ok(()),
-            (Some(name), [0, handle @ ..] | handle)
-                if handle.len() == 4 && name >= PROMISED && !self.promised.contains_key(&name) =>
-            {
-                let handle = handle.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-                self.promised.insert(name, handle);
-                Ok(())
-            }
-            _ => Err(Error::HostFunction {
-                function: name(function),
-                source: "it has failed, after the guest had gone on as if it had not".into(),
-            }),
-        }
+        Ok(self.wasi_reply(function, reply)?.finish().0)
     }
 
     /// Whether the answer to a component's call is put off, because it takes its time, and there is no thread that
@@ -254,6 +232,10 @@ impl Host {
             return Ok(false);
         }
         self.has_run_queue = true;
+        if let Some(owed) = self.owed(call) {
+            self.answer = Some(Later::Wasi(Ok(Reply::Value(owed))));
+            return Ok(false);
+        }
         let mut args = call.reader(&attachments, &self.promised, self.call_bytes);
         if call.function < WASI_FUNCTIONS {
             let pending = self.components.begin(call.function, &mut args);
@@ -286,7 +268,7 @@ impl Host {
         match self.answer_component(call, guest) {
             Ok(out) => {
                 let (payload, attachments) = out.finish();
-                Ok(guest::Answer { reply: HostReply::Component(payload), attachments })
+                Ok(guest::Answer { reply: self.reply(call, payload), attachments })
             }
             Err(Error::Interrupted) => Err(self.cancelled()),
             Err(error) if error.is_final() => Err(error),
@@ -313,6 +295,11 @@ impl Host {
                 Some(Later::Failed(error)) => Err(error),
                 _ => Ok(Writer::new()),
             };
+        }
+        if answer.is_none()
+            && let Some(owed) = self.owed(call)
+        {
+            return Ok(owed);
         }
         let is_wasi = call.function >= WASI_FUNCTIONS;
         match answer {
@@ -372,6 +359,7 @@ impl Host {
     ) -> Result<Writer> {
         match reply {
             Ok(Reply::Value(out)) => Ok(out),
+            Ok(Reply::Exit(0)) if self.owes() => Err(super::told::unknown_failure()),
             Ok(Reply::Exit(code)) => Err(Error::Exit(code)),
             Err(error) => Err(self.error_of_wasi(|| name(function), error)),
         }

@@ -15,14 +15,6 @@ use std::task::Poll;
 /// The interface by which a component answers requests, without its version.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
-/// What a guest is told of a request with the call.
-const REQUEST: [&str; 4] = [
-    "[method]incoming-request.method",
-    "[method]incoming-request.path-with-query",
-    "[method]incoming-request.scheme",
-    "[method]incoming-request.authority",
-];
-
 impl Sandbox {
     /// The name of the function by which the component answers HTTP requests, if it does.
     #[must_use]
@@ -67,8 +59,7 @@ impl Sandbox {
         let Incoming { request, response_outparam, response } =
             incoming.map_err(|error| self.host.error_of_wasi(|| handler.clone(), error))?;
         let args = [Val::HostResource(request), Val::HostResource(response_outparam)];
-        // Nearly every guest asks for these first.
-        let known = self.host.known(&self.component_imports, &REQUEST, request)?;
+        let known = self.host.known(&self.component_imports, request)?;
         let call = self.exports.prepare_known(&handler, &args, known)?;
         let mut response = pin!(response);
         let mut respond = Some(respond);
@@ -136,14 +127,14 @@ impl Sandbox {
             let _ = give.send(response);
         });
         let collected = async {
-            let Ok(response) = take.await else { return None };
+            let Ok(response) = take.await else { return Ok(None) };
             let (parts, body) = response.into_parts();
-            Some(
+            Ok(Some(
                 body.collect().await.map(|body| http::Response::from_parts(parts, body.to_bytes())),
-            )
+            ))
         };
-        let (handled, collected) = tokio::join!(handled, collected);
-        handled?;
+        // A body that its guest will not go on with does not come to its end.
+        let ((), collected) = tokio::try_join!(handled, collected)?;
         let lost = |source| Error::HostFunction { function: "the response".to_owned(), source };
         match collected {
             Some(response) => response.map_err(|error| lost(error.into())),

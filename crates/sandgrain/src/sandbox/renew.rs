@@ -122,6 +122,7 @@ impl Sandbox {
         self.component_imports.clone_from(&state.component_imports);
         // The guest gives its own names of resources anew.
         self.host.promised.clear();
+        self.host.books = Default::default();
         // As it was granted at first: what one call was given besides is not the next one's.
         self.host.wasi = self.granted.clone().map(Wasi::new);
         Ok(true)

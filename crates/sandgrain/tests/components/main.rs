@@ -5,3 +5,4 @@ mod calls;
 mod http;
 mod readme;
 mod table;
+mod trace;

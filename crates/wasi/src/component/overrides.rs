@@ -17,6 +17,10 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::sockets::WasiSocketsView as _;
 
 use super::state::{Lookup, State};
+pub(super) use super::streams::{
+    get_stderr, get_stdin, get_stdout, incoming_body_stream, input_stream_drop, output_stream_drop,
+    output_stream_write,
+};
 use crate::{Error, network};
 
 /// The longest path that Linux takes, in bytes.

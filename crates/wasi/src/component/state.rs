@@ -9,6 +9,7 @@ use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::http::Hooks;
+use super::streams;
 use crate::network::Network;
 use crate::{Error, Streams, WasiConfig, context, runtime};
 
@@ -49,6 +50,7 @@ pub(super) struct Books {
     /// When lookups were given up that may still be going on.
     pub(super) abandoned: Vec<Instant>,
     pub(super) gave_randomness: bool,
+    pub(super) streams: streams::Books,
 }
 
 /// A name that is looked up.
@@ -89,7 +91,7 @@ impl State {
                 cancellable_files: config.cancellable_files,
             },
             network,
-            books: Books::default(),
+            books: Books { streams: streams::Books::new(&config.stdin), ..Books::default() },
         })
     }
 
