@@ -2,10 +2,10 @@
 
 use crate::exit::Class;
 use crate::failure::Failure;
-use crate::terminal::printable;
+use crate::terminal::{print, print_error, printable};
 use clap::Args;
 use sandgrain_serve::{Severity, check};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Options of `sandgrain check`.
 #[derive(Debug, Args)]
@@ -18,13 +18,13 @@ pub struct Arguments {
 pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let report = check(&arguments.manifest);
     // The report's text is safe to show: what comes from the file is escaped there.
-    eprint!("{report}");
+    print_error(&report.to_string());
     let path = printable(&arguments.manifest.display().to_string());
     match report.into_manifest() {
         Ok(manifest) => {
             let (functions, routes) = (manifest.functions.len(), manifest.routes.iter().count());
-            println!("{path} is right: {functions} functions, {routes} routes");
-            Ok(())
+            let text = format!("{path} is right: {functions} functions, {routes} routes\n");
+            print(&text).map_err(|error| Failure::file("write", Path::new("-"), &error))
         }
         Err(report) => {
             let count = report.problems().iter().filter(|p| p.severity == Severity::Error).count();
