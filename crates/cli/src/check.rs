@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::terminal::{print, print_error, printable};
 use clap::Args;
 use sandgrain_serve::{Severity, check};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Options of `sandgrain check`.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
         Ok(manifest) => {
             let (functions, routes) = (manifest.functions.len(), manifest.routes.iter().count());
             let text = format!("{path} is right: {functions} functions, {routes} routes\n");
-            print(&text).map_err(|error| Failure::file("write", Path::new("-"), &error))
+            print(&text).map_err(|error| Failure::output(&error))
         }
         Err(report) => {
             let count = report.problems().iter().filter(|p| p.severity == Severity::Error).count();

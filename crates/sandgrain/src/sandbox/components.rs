@@ -57,7 +57,7 @@ impl Sandbox {
     /// `()` for a function without one.
     ///
     /// # Errors
-    /// [`Error::BadCall`] if there is no such function of this type; otherwise what the call led to. After a trap the
+    /// [`Error::BadCall`](crate::Error::BadCall) if there is no such function of this type; otherwise what the call led to. After a trap the
     /// component cannot be called again, by the component model's rules.
     pub fn call_component<P: ComponentParams, R: for<'a> Lift<'a>>(
         &mut self,
@@ -117,7 +117,7 @@ impl Sandbox {
     /// Drops a resource of the guest that a call has returned.
     ///
     /// # Errors
-    /// [`Error::BadCall`] if there is none of this handle; otherwise what its destructor led to.
+    /// [`Error::BadCall`](crate::Error::BadCall) if there is none of this handle; otherwise what its destructor led to.
     pub fn drop_resource(&mut self, handle: ResourceHandle) -> Result<()> {
         match self.execute(Command::DropResource(handle.number))? {
             Outcome::Returned(values) if values.is_empty() => Ok(()),

@@ -92,6 +92,7 @@ fn a_clock_goes_on_between_calls() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "what is left out is said")]
 fn a_clock_that_is_looked_at_often_is_seldom_asked_for() {
     let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let source = std::fs::read_to_string(source).unwrap_or_default();

@@ -164,7 +164,7 @@ fn only_what_was_asked_for_is_looked_at_ahead() {
     let args = [&PROMISED.to_le_bytes()[..], &4_u64.to_le_bytes()].concat();
     match ask(&mut guest, &mut host, &call(read, &args)).expect("a reply") {
         HostReply::ComponentTold { result, told } => {
-            assert_eq!(result.body, b"\0\0\x04\0\0\00123");
+            assert_eq!(result.body, b"\0\0\x04\0\0\x000123");
             let ahead = told.ahead.expect("the rest");
             assert!(ahead.bytes == b"456789" && ahead.is_closed, "{ahead:?}");
         }
@@ -173,7 +173,7 @@ fn only_what_was_asked_for_is_looked_at_ahead() {
     // Whoever does not make the reads that it was told of gets the same again.
     let reply = ask(&mut guest, &mut host, &call(read, &args)).expect("a reply");
     assert!(
-        matches!(&reply, HostReply::ComponentTold { result, .. } if result.body == b"\0\0\x04\0\0\04567"),
+        matches!(&reply, HostReply::ComponentTold { result, .. } if result.body == b"\0\0\x04\0\0\x004567"),
         "{reply:?}"
     );
     next_sandbox_works();
