@@ -111,6 +111,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::print_stdout, reason = "what is left out is said")]
     fn this_machines_counter_keeps_its_clocks_time() {
         if !is_the_clock() {
             println!("skipped: the clock of this machine is another than the counter");
