@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// A linear memory: in this process, or a window on one in another.
+/// A linear memory: in this process, as what is not said otherwise is for, or a window on one in another.
 pub(crate) trait LinearMemory {
     /// Its size in bytes.
     fn size(&self) -> usize;
@@ -19,17 +19,21 @@ pub(crate) trait LinearMemory {
     fn whole(&mut self) -> &mut [u8];
 
     /// Whether all of [`whole`](Self::whole) is right.
-    fn is_here(&self) -> bool;
+    fn is_here(&self) -> bool {
+        true
+    }
 
     /// Says which ranges within the memory have been written to of which nobody asked for the bytes, and which
     /// may have been without it being meant to count.
-    fn filled(&mut self, ranges: Vec<Range<u64>>, perhaps: Vec<Range<u64>>);
+    fn filled(&mut self, _ranges: Vec<Range<u64>>, _perhaps: Vec<Range<u64>>) {}
 
     /// Makes changes the guest's.
     ///
     /// # Errors
     /// Where the guest is in another process: whatever stands in the way.
-    fn give_back(&mut self) -> Result<()>;
+    fn give_back(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl LinearMemory for &mut [u8] {
@@ -44,16 +48,6 @@ impl LinearMemory for &mut [u8] {
 
     fn whole(&mut self) -> &mut [u8] {
         self
-    }
-
-    fn is_here(&self) -> bool {
-        true
-    }
-
-    fn filled(&mut self, _: Vec<Range<u64>>, _: Vec<Range<u64>>) {}
-
-    fn give_back(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -205,16 +205,6 @@ impl LinearMemory for InCall<'_> {
             None => &mut [],
         }
     }
-
-    fn is_here(&self) -> bool {
-        true
-    }
-
-    fn filled(&mut self, _: Vec<Range<u64>>, _: Vec<Range<u64>>) {}
-
-    fn give_back(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Calling for InCall<'_> {

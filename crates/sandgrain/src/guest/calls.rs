@@ -125,16 +125,6 @@ impl LinearMemory for InCall<'_> {
         let number = self.number();
         number.and_then(|number| self.guest.memory(number).ok()).unwrap_or_default()
     }
-
-    fn is_here(&self) -> bool {
-        true
-    }
-
-    fn filled(&mut self, _: Vec<Range<u64>>, _: Vec<Range<u64>>) {}
-
-    fn give_back(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Calling for InCall<'_> {

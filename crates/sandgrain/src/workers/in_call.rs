@@ -85,10 +85,6 @@ impl LinearMemory for InCall<'_, '_, '_> {
             memory.filled(ranges, perhaps);
         }
     }
-
-    fn give_back(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Calling for InCall<'_, '_, '_> {
