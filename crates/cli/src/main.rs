@@ -16,6 +16,7 @@ mod options;
 mod progress;
 mod report;
 mod run;
+mod serve;
 mod terminal;
 mod values;
 
@@ -40,6 +41,8 @@ enum Command {
     Run(Box<run::Arguments>),
     /// Compiles a module ahead of time, into a file that `run` takes
     Compile(compile::Arguments),
+    /// Serves functions to HTTP requests, each in a VM of its own
+    Serve(Box<serve::Arguments>),
     /// Checks a manifest of the function server, and says everything that is wrong with it
     Check(check::Arguments),
     /// Shows what this machine offers, what is missing, and how to get it
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Run(arguments) => run::execute(arguments),
         Command::Compile(arguments) => end(compile::execute(arguments)),
+        Command::Serve(arguments) => end(serve::execute(arguments)),
         Command::Check(arguments) => end(check::execute(arguments)),
         Command::Doctor(arguments) => end(doctor::execute(arguments)),
         Command::Bench(arguments) => end(bench::execute(arguments)),

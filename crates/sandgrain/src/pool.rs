@@ -241,7 +241,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Limit`] if there are as many as the pool's bounds allow; otherwise as
     /// [`SandboxBuilder::build`].
-    pub fn take(&self, tenant: &str) -> Result<Pooled<'_>> {
+    pub fn take(&self, tenant: &str) -> Result<Pooled> {
         let tenant: Tenant = tenant.into();
         let taken = loop {
             match self.shared.take(&tenant) {
@@ -266,7 +266,24 @@ impl Pool {
                 });
             }
         };
-        Ok(Pooled { pool: &self.shared, tenant, sandbox: Some(sandbox) })
+        Ok(Pooled { pool: Arc::clone(&self.shared), tenant, sandbox: Some(sandbox) })
+    }
+
+    /// As [`take`](Self::take), if a sandbox waits; `None` if one would have to be made first, which takes a thread a
+    /// while. For those who must not be held up, such as the threads of an asynchronous executor.
+    #[must_use]
+    pub fn take_ready(&self, tenant: &str) -> Option<Pooled> {
+        let tenant: Tenant = tenant.into();
+        loop {
+            let parked = self.shared.stock().take_ready(&tenant)?;
+            self.shared.wanted.notify_one();
+            if parked.sandbox.is_alive() {
+                let pool = Arc::clone(&self.shared);
+                return Some(Pooled { pool, tenant, sandbox: Some(parked.sandbox) });
+            }
+            // Gone with a worker.
+            self.shared.replace(parked);
+        }
     }
 
     /// What the pool has, and what has happened so far.
@@ -296,14 +313,14 @@ impl fmt::Debug for Pool {
 ///
 /// A handle that [stops its calls](Sandbox::interrupt_handle) stays good for the calls of those who get the same VM
 /// later, which are the same tenant's: it should go with this.
-pub struct Pooled<'a> {
-    pool: &'a Shared,
+pub struct Pooled {
+    pool: Arc<Shared>,
     tenant: Tenant,
     /// Taken out when this is dropped.
     sandbox: Option<Sandbox>,
 }
 
-impl Deref for Pooled<'_> {
+impl Deref for Pooled {
     type Target = Sandbox;
 
     fn deref(&self) -> &Sandbox {
@@ -311,13 +328,13 @@ impl Deref for Pooled<'_> {
     }
 }
 
-impl DerefMut for Pooled<'_> {
+impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut Sandbox {
         self.sandbox.as_mut().unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
     }
 }
 
-impl Drop for Pooled<'_> {
+impl Drop for Pooled {
     fn drop(&mut self) {
         if let Some(sandbox) = self.sandbox.take() {
             self.pool.give_back(Arc::clone(&self.tenant), sandbox);
@@ -325,7 +342,7 @@ impl Drop for Pooled<'_> {
     }
 }
 
-impl fmt::Debug for Pooled<'_> {
+impl fmt::Debug for Pooled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Pooled").field(&self.sandbox).finish()
     }

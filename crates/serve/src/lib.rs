@@ -1,7 +1,8 @@
-//! Sandgrain's function server, so far: its [manifest], its [routes], and a [check](check()) of both.
+//! Sandgrain's function server: HTTP requests in, each answered by a function in a micro-VM that nobody used before.
 //!
-//! Nothing is served yet, and nothing here depends on the library that runs functions: the types say what its
-//! limits, pools and grants are going to be.
+//! A [manifest] says which functions there are, what they are granted, and which requests they answer. A [`Server`]
+//! serves manifests: it compiles the functions, keeps VMs of each ready, gives each request its turn and a VM,
+//! and drops the VM when the answer is complete. Tenants share no process, VM, snapshot or cache.
 //!
 //! ```
 //! use sandgrain_serve::manifest::Manifest;
@@ -27,10 +28,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod admin;
+mod admission;
 mod check;
+mod cron;
+mod deploy;
 pub mod manifest;
 mod report;
+mod request;
 pub mod routes;
+mod server;
+mod telemetry;
+mod wagi;
 
 pub use check::check;
+pub use deploy::DeployError;
 pub use report::{MAX_PROBLEMS, Position, Problem, Report, Severity};
+pub use server::{Server, Settings, StartError};
+pub use telemetry::records::RecordTarget;

@@ -7,6 +7,7 @@ mod function;
 mod limits;
 mod nearest;
 mod outbound;
+mod program;
 mod read;
 mod schedule;
 mod sections;

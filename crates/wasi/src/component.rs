@@ -40,7 +40,7 @@ use sandgrain_abi::component::Writer;
 pub(crate) use call::Slot;
 pub(crate) use state::State;
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyEnd, BodyError};
 pub use call::{Answer, Pending};
 pub use functions::{Function, interfaces, is_resource, resources};
 pub use incoming::{Incoming, NoResponse, Response};

@@ -91,15 +91,7 @@ impl<V> Stock<V> {
 
     /// A VM for a tenant. Unless it is refused, it counts as in use until [`give_up`](Self::give_up).
     pub(super) fn take(&mut self, tenant: &Tenant) -> Taken<V> {
-        let own = self.kept.iter().rposition(|(of, _)| of == tenant);
-        let ready = match own.and_then(|at| self.kept.remove(at)) {
-            Some((_, vm)) => Some(vm),
-            None => self.parked.pop(),
-        };
-        if let Some(vm) = ready {
-            self.low = self.low.min(self.parked.len());
-            self.events.hits += 1;
-            self.in_use += 1;
+        if let Some(vm) = self.take_ready(tenant) {
             return Taken::Ready(vm);
         }
         // Somebody has to wait: there should have been more.
@@ -119,6 +111,21 @@ impl<V> Stock<V> {
         self.events.misses += 1;
         self.in_use += 1;
         Taken::Make(in_the_way.map(|(_, vm)| vm))
+    }
+
+    /// A VM for a tenant if one waits, which counts as in use then.
+    pub(super) fn take_ready(&mut self, tenant: &Tenant) -> Option<V> {
+        let own = self.kept.iter().rposition(|(of, _)| of == tenant);
+        let ready = match own.and_then(|at| self.kept.remove(at)) {
+            Some((_, vm)) => Some(vm),
+            None => self.parked.pop(),
+        };
+        if ready.is_some() {
+            self.low = self.low.min(self.parked.len());
+            self.events.hits += 1;
+            self.in_use += 1;
+        }
+        ready
     }
 
     /// A VM is not in use any more; it is gone, or about to be kept.

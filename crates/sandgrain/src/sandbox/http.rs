@@ -56,7 +56,7 @@ impl Sandbox {
             ));
         };
         let incoming = wasi.incoming_request(request);
-        let Incoming { request, response_outparam, response } =
+        let Incoming { request, response_outparam, response, end } =
             incoming.map_err(|error| self.host.error_of_wasi(|| handler.clone(), error))?;
         let args = [Val::HostResource(request), Val::HostResource(response_outparam)];
         let known = self.host.known(&self.component_imports, request)?;
@@ -85,6 +85,7 @@ impl Sandbox {
             .await
         };
         called?;
+        end.returned();
         if let Some(respond) = respond {
             // It may have answered with its very last call.
             let answered = match refusal {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::table::Table;
+use super::table::{Table, Text};
+use crate::report::quoted;
 
 /// What a function may use. The first ten are `sandgrain::Limits`, with the same names and defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +184,8 @@ pub(super) fn pool(table: &Table<'_>, mut base: Pool) -> Pool {
 pub struct Tenant {
     /// The tenant's name. No VM, snapshot or cache is shared by tenants of different names.
     pub name: String,
+    /// The hosts whose requests are for its functions, in lower case. None: all that no other manifest names.
+    pub hosts: Vec<String>,
     /// Requests that the tenant's functions work on at a time.
     pub concurrency: u32,
     /// Requests that wait for their turn.
@@ -195,7 +198,8 @@ pub struct Tenant {
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self { name: String::new(), concurrency: 256, queue: 1024, memory: 4 << 30, vms: 256 }
+        let (name, hosts) = (String::new(), Vec::new());
+        Self { name, hosts, concurrency: 256, queue: 1024, memory: 4 << 30, vms: 256 }
     }
 }
 
@@ -203,9 +207,47 @@ pub(super) fn tenant(table: &Table<'_>, mut base: Tenant) -> Tenant {
     if let Some(name) = table.name_of("name") {
         base.name = name.to_owned();
     }
+    base.hosts = hosts(table);
     table.count("concurrency", 1, &mut base.concurrency);
     table.count("queue", 0, &mut base.queue);
     table.size("memory", 1, &mut base.memory);
     table.count("vms", 1, &mut base.vms);
     base
+}
+
+fn hosts(table: &Table<'_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for Text { text, at } in table.strings("hosts") {
+        let host = text.to_ascii_lowercase();
+        let problem = match host_problem(&host) {
+            None if hosts.contains(&host) => Some("is there twice"),
+            problem => problem,
+        };
+        match problem {
+            None => hosts.push(host),
+            Some(problem) => table.problems.error(
+                at,
+                format!("hosts in {} has {}, which {problem}", table.name, quoted(text)),
+                "names as clients ask for them, without a port, such as \"app.example.com\"",
+            ),
+        }
+    }
+    hosts
+}
+
+/// What is wrong with the name of a host.
+fn host_problem(host: &str) -> Option<&'static str> {
+    if host.is_empty() || host.len() > 253 {
+        return Some("does not have 1 to 253 bytes");
+    }
+    let is_address = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if inner.is_some_and(is_address) {
+        return None;
+    }
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed)
+    };
+    (!host.split('.').all(is_label)).then_some("is not the name of a host")
 }

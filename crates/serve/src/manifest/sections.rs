@@ -295,6 +295,7 @@ pub(super) const TENANT: Section = Section {
     name: "[tenant]",
     keys: &[
         key("name", "a name", "the application's", "name = \"acme\""),
+        key("hosts", "a list of strings", "all other hosts", "hosts = [\"app.example.com\"]"),
         key("concurrency", "a number", "256", "concurrency = 256"),
         key("queue", "a number", "1024", "queue = 1024"),
         key("memory", "a size", "4G", "memory = \"4G\""),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,11 +15,46 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::Error;
 
 /// The body of a guest's response, as the guest writes it.
-pub struct Body(UnsyncBoxBody<Bytes, Error>);
+pub struct Body {
+    body: UnsyncBoxBody<Bytes, Error>,
+    broken: Arc<AtomicBool>,
+}
 
 impl Body {
-    pub(super) fn new(body: UnsyncBoxBody<Bytes, Error>, limit: u64) -> Self {
-        Self(Limited::new(body, limit, Error::HttpResponseBodySize).boxed_unsync())
+    pub(super) fn new(
+        body: UnsyncBoxBody<Bytes, Error>,
+        limit: u64,
+        broken: Arc<AtomicBool>,
+    ) -> Self {
+        let body = Limited::new(body, limit, Error::HttpResponseBodySize).boxed_unsync();
+        Self { body, broken }
+    }
+}
+
+/// Whether a guest's body can come to its end. Unless it is told that the guest has returned, the body breaks off
+/// with an error when this is dropped, instead of looking as if it was complete. It has to be dropped before the
+/// guest's handles are.
+#[derive(Debug)]
+pub struct BodyEnd(Option<Arc<AtomicBool>>);
+
+impl BodyEnd {
+    /// That of a new body, and what the body looks at.
+    pub(super) fn new() -> (Self, Arc<AtomicBool>) {
+        let broken = Arc::<AtomicBool>::default();
+        (Self(Some(Arc::clone(&broken))), broken)
+    }
+
+    /// The guest has returned: it has written what it wanted to.
+    pub fn returned(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for BodyEnd {
+    fn drop(&mut self) {
+        if let Some(broken) = &self.0 {
+            broken.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -35,16 +72,22 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.0).poll_frame(context));
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError(error.to_string()))))
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(match frame {
+            // With a guest's handles go its bodies, and end where they are.
+            None if self.broken.swap(false, Ordering::AcqRel) => {
+                Some(Err(BodyError("its guest ended before it was complete".to_owned())))
+            }
+            frame => frame.map(|frame| frame.map_err(|error| BodyError(error.to_string()))),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        !self.broken.load(Ordering::Acquire) && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::body::{Body, Limited};
+use super::body::{Body, BodyEnd, Limited};
 use super::http::header_bytes;
 use crate::{Error, Wasi};
 
@@ -27,12 +29,15 @@ pub struct Incoming {
     pub response_outparam: u32,
     /// The response. It can come before the guest returns, whose body may be written until then.
     pub response: Response,
+    /// To be told when the guest has returned.
+    pub end: BodyEnd,
 }
 
 /// A guest's response, to be awaited on any executor.
 pub struct Response {
     received: oneshot::Receiver<Result<http::Response<HyperOutgoingBody>, ErrorCode>>,
     body_limit: u64,
+    broken: Arc<AtomicBool>,
 }
 
 /// Why there is no response.
@@ -59,7 +64,10 @@ impl Future for Response {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let received = ready!(Pin::new(&mut self.received).poll(context));
         Poll::Ready(match received {
-            Ok(Ok(response)) => Ok(response.map(|body| Body::new(body, self.body_limit))),
+            Ok(Ok(response)) => {
+                let (limit, broken) = (self.body_limit, Arc::clone(&self.broken));
+                Ok(response.map(|body| Body::new(body, limit, broken)))
+            }
             Ok(Err(error)) => Err(NoResponse::Failed(error.to_string())),
             Err(_) => Err(NoResponse::Dropped),
         })
@@ -120,7 +128,9 @@ impl Wasi {
                 return Err(full(error));
             }
         };
-        let response = Response { received, body_limit: limits.body_bytes };
-        Ok(Incoming { request: request.rep(), response_outparam: outparam.rep(), response })
+        let (end, broken) = BodyEnd::new();
+        let response = Response { received, body_limit: limits.body_bytes, broken };
+        let (request, response_outparam) = (request.rep(), outparam.rep());
+        Ok(Incoming { request, response_outparam, response, end })
     }
 }

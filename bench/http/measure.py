@@ -1,0 +1,152 @@
+"""One measurement: a server under load."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from processes import TICK, Failure
+from servers import ADDRESS, HERE, PATH, Running, environment
+
+# Answers that take longer are counted as errors.
+TIMEOUT_SECONDS = 5
+# Looking takes time from the load generator.
+SAMPLE_SECONDS = 0.5
+# wrk says nothing of requests that are never answered. Those that have waited for longer than this
+# shortly before the end are counted here.
+UNANSWERED_MS = 1000
+MIB = 1 << 20
+
+
+class Load:
+    """The load generator, and what else this process starts that is not part of a server."""
+
+    def __init__(self, programs, cpu):
+        self.programs = programs
+        self.cpu = cpu
+        self.children = set()
+
+    def run(self, port, connections, seconds, keep_alive, meanwhile=lambda _: None):
+        """wrk's figures, and the share of its CPU that it used. Calls `meanwhile` with the seconds so far."""
+        command = [
+            "taskset", "--cpu-list", self.cpu, self.programs["wrk"], "--threads", "1",
+            "--connections", connections, "--duration", f"{seconds}s", "--timeout", f"{TIMEOUT_SECONDS}s",
+            "--script", HERE / "report.lua", *([] if keep_alive else ["--header", "Connection: close"]),
+            f"http://{ADDRESS}:{port}{PATH}",
+        ]
+        begin = time.monotonic()
+        before = os.times()
+        process = subprocess.Popen(
+            [str(word) for word in command], env=environment(self.programs), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )
+        self.children.add(process.pid)
+        try:
+            # It waits for nothing but its own clock: if that is long over, something is wrong.
+            killer = threading.Timer(seconds + 30, process.kill)
+            killer.start()
+            while process.poll() is None:
+                meanwhile(time.monotonic() - begin)
+                try:
+                    process.wait(SAMPLE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    pass
+            said = process.stdout.read()
+        finally:
+            killer.cancel()
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            self.children.discard(process.pid)
+        after = os.times()
+        lines = [line for line in said.splitlines() if line.startswith("figures ")]
+        if process.returncode != 0 or not lines:
+            raise Failure(f"wrk has ended with exit code {process.returncode}; try: {' '.join(map(str, command))}"
+                          f"\noutput: {said.strip()}")
+        figures = json.loads(lines[0].removeprefix("figures "))
+        used = after.children_user + after.children_system - before.children_user - before.children_system
+        figures["load_cpu"] = used / (time.monotonic() - begin)
+        return figures
+
+
+def measure(name, programs, ports, cpu, directory, load, connections, keep_alive, seconds, warm_up):
+    """A server is started, checked, warmed up, and measured under load."""
+    with Running(name, programs, ports, cpu, directory, load.children) as server:
+        tree = server.tree
+        idle = tree.memory()
+        peak = 0
+        unanswered = None
+
+        def look(so_far):
+            nonlocal peak, unanswered
+            peak = max(peak, tree.memory())
+            if unanswered is None and so_far > seconds - 1.5 * SAMPLE_SECONDS:
+                unanswered = count_unanswered(server.port)
+                if tree.cpus() != {int(cpu)}:
+                    raise server.failure(f"has left CPU {cpu} for {sorted(tree.cpus())}")
+
+        def run(seconds, *meanwhile):
+            try:
+                return load.run(server.port, connections, seconds, keep_alive, *meanwhile)
+            except Failure:
+                server.must_run()  # it says more about that
+                raise
+
+        run(warm_up)
+        busy_before, stolen_before = machine_time()
+        cpu_before = tree.cpu_seconds()
+        figures = run(seconds, look)
+        cpu_used = tree.cpu_seconds() - cpu_before
+        busy, stolen = machine_time()
+        peak = max(peak, tree.memory())
+        server.must_run()
+        server.check()
+        processes = len(tree.stats())
+    errors = {**figures["errors"], "unanswered": unanswered or 0}
+    # Those of a wrong status are among wrk's requests.
+    good = figures["requests"] - errors["status"]
+    if good == 0:
+        raise Failure(f"{name} answered no request; try: more --seconds\nerrors: {errors}")
+    elapsed = figures["microseconds"] / 1e6
+    return {
+        "requests": good,
+        "seconds": elapsed,
+        "requests_per_second": good / elapsed,
+        "p50_ms": figures["p50"] / 1000,
+        "p99_ms": figures["p99"] / 1000,
+        "p99.9_ms": figures["p99.9"] / 1000,
+        # For answers of a wrong status, too.
+        "cpu_us_per_request": cpu_used / figures["requests"] * 1e6,
+        "server_cpu": cpu_used / elapsed,
+        "load_cpu": figures["load_cpu"],
+        # Of both: what the other figures are to be believed. This process is in there, too.
+        "other_cpu": max(0, (busy - busy_before - cpu_used) / elapsed - figures["load_cpu"]),
+        "stolen_cpu": (stolen - stolen_before) / elapsed,
+        "memory_idle_mib": idle / MIB,
+        "memory_peak_mib": peak / MIB,
+        "processes": processes,
+        "errors": errors,
+    }
+
+
+def count_unanswered(port):
+    """How many connections to the port have sent something and not got anything for long."""
+    # Two lines for each: queues and addresses, and times and counts.
+    said = subprocess.run(["ss", "-tinH", "state", "established", "dst", f"{ADDRESS}:{port}"],
+                          stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+    count = 0
+    for queues, details in zip(said[::2], said[1::2]):
+        sent = re.search(r"\blastsnd:(\d+)", details)
+        if queues.split()[0] == "0" and sent and int(sent[1]) > UNANSWERED_MS:
+            count += 1
+    return count
+
+
+def machine_time():
+    """Seconds that the CPUs of the machine have been busy, and that a hypervisor below kept them waiting."""
+    user, nice, system, _, _, irq, softirq, steal = (
+        int(field) * TICK for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    return user + nice + system + irq + softirq, steal

@@ -1,0 +1,152 @@
+"""Tables, JSON and plot of what was measured."""
+
+from html import escape
+from statistics import median
+
+from servers import BASE, SERVERS
+
+# A load generator that is busy for more of the time than this is what limits the server.
+BUSY = 0.95
+# Of a CPU: more than this by other processes, or kept by a hypervisor below, disturbs.
+DISTURBED = 0.1
+FIGURES = ["requests_per_second", "p50_ms", "p99_ms", "p99.9_ms", "cpu_us_per_request", "server_cpu", "load_cpu",
+           "other_cpu", "stolen_cpu", "memory_idle_mib", "memory_peak_mib"]
+KINDS = {True: "Keep-alive", False: "A connection for each request"}
+
+
+def summarize(cells):
+    """A list of cells with medians over their rounds; of errors, the sum."""
+    summary = []
+    for (keep_alive, connections, name), rounds in cells.items():
+        done = [figures for figures in rounds if figures]
+        cell = {"server": name, "keep_alive": keep_alive, "connections": connections, "rounds": done,
+                "failed_rounds": len(rounds) - len(done)}
+        if done:
+            cell["median"] = {figure: median(figures[figure] for figures in done) for figure in FIGURES}
+            cell["errors"] = {kind: sum(figures["errors"][kind] for figures in done) for kind in done[0]["errors"]}
+            # Of the rounds' ratios: what slows the machine down for a while slows both.
+            base = cells.get((keep_alive, connections, BASE), [])
+            ratios = [ours["requests_per_second"] / theirs["requests_per_second"]
+                      for ours, theirs in zip(rounds, base) if ours and theirs]
+            if ratios:
+                cell["ratio"] = {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+        summary.append(cell)
+    # The order of the rounds changes; this one does not.
+    order = list(SERVERS)
+    summary.sort(key=lambda cell: (not cell["keep_alive"], cell["connections"], order.index(cell["server"])))
+    return summary
+
+
+def digits(value):
+    """Three of them that matter."""
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def rounds_said(about):
+    plural = "" if about["rounds"] == 1 else "s"
+    return f"{about['rounds']} round{plural} of {about['seconds']} s"
+
+
+def shown_errors(cell):
+    told = [f"{count} {kind}" for kind, count in cell.get("errors", {}).items() if count]
+    if cell["failed_rounds"]:
+        told.append(f"{cell['failed_rounds']} of the rounds failed")
+    return ", ".join(told) or "0"
+
+
+def row(cell):
+    start = f"| {cell['connections']} | {cell['server']} |"
+    if "median" not in cell:
+        return f"{start} failed | | | | | | | {shown_errors(cell)} |"
+    middle = cell["median"]
+    ratio = cell.get("ratio")
+    compared = digits(ratio["median"]) if ratio else ""
+    if ratio and ratio["lowest"] < ratio["highest"]:
+        compared += f" ({digits(ratio['lowest'])}-{digits(ratio['highest'])})"
+    busy = "\\*" if middle["load_cpu"] > BUSY else ""
+    return (f"{start} {middle['requests_per_second']:.0f}{busy} | {compared} | {digits(middle['p50_ms'])} | "
+            f"{digits(middle['p99_ms'])} | {digits(middle['p99.9_ms'])} | {digits(middle['cpu_us_per_request'])} | "
+            f"{digits(middle['memory_peak_mib'])} | {shown_errors(cell)} |")
+
+
+def table(summary, about):
+    """Markdown."""
+    computer = about["machine"]
+    lines = [
+        f"{computer['cpu']}, {computer['cpus']} CPUs, {computer['kernel']}; {about['time']}. "
+        f"Medians of {rounds_said(about)}.",
+    ]
+    for keep_alive, title in KINDS.items():
+        cells = [cell for cell in summary if cell["keep_alive"] == keep_alive]
+        lines += [
+            "", f"{title}:", "",
+            f"| connections | server | requests/s | to {BASE} | p50 ms | p99 ms | p99.9 ms | CPU us/request | "
+            "memory MiB | errors |",
+            "|--:|---|--:|--:|--:|--:|--:|--:|--:|---|",
+            *map(row, cells),
+        ]
+    if any(cell.get("median", {}).get("load_cpu", 0) > BUSY for cell in summary):
+        lines += ["", "\\* The load generator was busy all the time: the server may be able to do more."]
+    rounds = [figures for cell in summary for figures in cell["rounds"]]
+    disturbed = [figures for figures in rounds if max(figures["other_cpu"], figures["stolen_cpu"]) > DISTURBED]
+    if disturbed:
+        usual = median(max(figures["other_cpu"], figures["stolen_cpu"]) for figures in disturbed)
+        lines += ["", f"In {len(disturbed)} of {len(rounds)} measurements something else took more than "
+                  f"{DISTURBED:.0%} of a CPU, {usual:.0%} in the median of them: a quieter machine has other figures."]
+    lines += ["", "| server | what | version |", "|---|---|---|"]
+    lines += [f"| {name} | {SERVERS[name].what} | {version} |" for name, version in about["versions"].items()]
+    return "\n".join(lines)
+
+
+def as_json(summary, about, failures):
+    return {"about": about, "cells": summary, "failures": failures}
+
+
+# The plot: one panel for each kind of connection, with a bar for each server.
+PANEL, NAMES, BARS, NUMBERS = 430, 112, 250, 60
+BAR, GAP, TOP = 16, 34, 58
+COLORS = {"sandgrain": "#b5541c", "wasmtime": "#5b6fa8"}
+
+
+def plot(summary, about):
+    """SVG: requests/s, bars grouped by connections."""
+    most = max((cell["median"]["requests_per_second"] for cell in summary if "median" in cell), default=1)
+    body = []
+    bottom = 0
+    for panel, (keep_alive, title) in enumerate(KINDS.items()):
+        left = 16 + panel * PANEL
+        y = TOP
+        body.append(text(left, y - 12, title, weight="bold"))
+        connections = None
+        for cell in (cell for cell in summary if cell["keep_alive"] == keep_alive):
+            if cell["connections"] != connections:
+                connections = cell["connections"]
+                plural = "" if connections == 1 else "s"
+                y += GAP
+                body.append(text(left, y - 8, f"{connections} connection{plural}", color="#555"))
+            color = COLORS.get(SERVERS[cell["server"]].program, "#9a9a9a")
+            body.append(text(left + NAMES - 8, y + BAR - 4, cell["server"], anchor="end"))
+            value, label = 0, "failed"
+            if "median" in cell:
+                value = cell["median"]["requests_per_second"]
+                label = f"{value:.0f}"
+                if any(cell["errors"].values()) or cell["failed_rounds"]:
+                    label += ", errors"
+            width = value / most * BARS
+            body.append(f'<rect x="{left + NAMES}" y="{y + 1}" width="{width:.1f}" height="{BAR - 3}" fill="{color}"/>')
+            body.append(text(left + NAMES + width + 5, y + BAR - 4, label))
+            y += BAR
+        bottom = max(bottom, y)
+    computer = about["machine"]
+    body.append(text(16, 22, "Requests/s, one CPU for the server", size=15, weight="bold"))
+    body.append(text(16, bottom + 26, f"{computer['cpu']}, {computer['kernel']}; medians of "
+                     f"{rounds_said(about)}", color="#555"))
+    width, height = 2 * PANEL + 32, bottom + 40
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="sans-serif">\n'
+            f'<rect width="{width}" height="{height}" fill="#fff"/>\n' + "\n".join(body) + "\n</svg>\n")
+
+
+def text(x, y, words, anchor="start", color="#111", size=11, weight="normal"):
+    return (f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}" fill="{color}" font-size="{size}" '
+            f'font-weight="{weight}">{escape(words)}</text>')

@@ -1,0 +1,126 @@
+//! Admission for tasks: waiting for one's turn without a thread.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::{Admission, Bounds, Entered, Full, Granted};
+
+type Waiter = oneshot::Sender<Permit>;
+
+/// Lets tasks run, and has others wait.
+pub(crate) struct Gate {
+    admission: Mutex<Admission<Waiter>>,
+}
+
+/// The right to run. To drop it is to leave.
+pub(crate) struct Permit {
+    gate: Arc<Gate>,
+    function: u64,
+}
+
+/// A function's place at the gate, which goes when this is dropped; those who run and wait go on.
+pub(crate) struct Seat {
+    gate: Arc<Gate>,
+    function: u64,
+}
+
+/// Somebody in a queue, who leaves it when this is dropped.
+struct Ticket<'a> {
+    seat: &'a Seat,
+    number: u64,
+}
+
+impl Gate {
+    /// One that lets so many run, in all.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { admission: Mutex::new(Admission::new(most)) })
+    }
+
+    fn admission(&self) -> MutexGuard<'_, Admission<Waiter>> {
+        // Nothing in there panics half way: it only counts and moves.
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new tenant.
+    pub(crate) fn add_tenant(&self, bounds: Bounds) -> u64 {
+        self.admission().add_tenant(bounds)
+    }
+
+    /// Changes a tenant's limits.
+    pub(crate) fn set_bounds(&self, tenant: u64, bounds: Bounds) {
+        self.admission().set_bounds(tenant, bounds);
+    }
+
+    /// Lets nobody of a tenant begin, or lets them again.
+    pub(crate) fn pause(self: &Arc<Self>, tenant: u64, paused: bool) {
+        let granted = self.admission().pause(tenant, paused);
+        self.tell(granted);
+    }
+
+    /// A new function of a tenant.
+    pub(crate) fn seat(self: &Arc<Self>, tenant: u64, bounds: Bounds) -> Seat {
+        let function = self.admission().add_function(tenant, bounds);
+        Seat { gate: Arc::clone(self), function }
+    }
+
+    /// Tells those whose turn has come. Not under the lock: who is not there any more leaves at once, which takes it.
+    fn tell(self: &Arc<Self>, granted: Vec<Granted<Waiter>>) {
+        for Granted { function, waiter } in granted {
+            // If nobody takes the permit, it is dropped here.
+            let _ = waiter.send(Permit { gate: Arc::clone(self), function });
+        }
+    }
+}
+
+impl Seat {
+    /// Waits for one's turn.
+    ///
+    /// # Errors
+    /// If there are too many who wait already, of the function or of its tenant.
+    pub(crate) async fn admit(&self) -> Result<Permit, Full> {
+        let mut receiver = None;
+        let entered = self.gate.admission().enter(self.function, || {
+            let (sender, own) = oneshot::channel();
+            receiver = Some(own);
+            sender
+        });
+        let number = match entered {
+            Entered::Runs => {
+                return Ok(Permit { gate: Arc::clone(&self.gate), function: self.function });
+            }
+            Entered::Refused(full) => return Err(full),
+            Entered::Waits(number) => number,
+        };
+        let _ticket = Ticket { seat: self, number };
+        match receiver {
+            // A waiter is told, or dropped with its function.
+            Some(receiver) => receiver.await.map_err(|_| Full::Function),
+            None => Err(Full::Function),
+        }
+    }
+
+    /// How many run, and how many wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.gate.admission().counts(self.function)
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.seat.gate.admission().give_up(self.seat.function, self.number);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let granted = self.gate.admission().leave(self.function);
+        self.gate.tell(granted);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.gate.admission().close_function(self.function);
+    }
+}

@@ -1,0 +1,190 @@
+//! Deployments: a manifest's functions, compiled, with a pool of VMs each.
+
+mod function;
+mod grants;
+mod tenant;
+
+pub(crate) use function::{Function, TakenVm};
+pub(crate) use tenant::{Share, Tenant, TenantSettings, Tenants};
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::check::check;
+use crate::manifest::{CronTrigger, HttpTrigger, Manifest};
+use crate::routes::Routes;
+use crate::telemetry::Metrics;
+use crate::telemetry::records::{Audit, Records, unix_millis};
+
+/// Why an application is not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeployError {
+    /// The manifest has errors, or what it names is not there: the report.
+    #[error("{0}")]
+    Manifest(String),
+    /// A function cannot be made ready.
+    #[error("the function {function} of {manifest} cannot be served: {problem}")]
+    Function {
+        /// Its id.
+        function: String,
+        /// The manifest's path.
+        manifest: PathBuf,
+        /// Why, and what to do.
+        problem: String,
+    },
+    /// Two applications want the same requests, or one wants more than there is.
+    #[error("{0}")]
+    Conflict(String),
+}
+
+/// An application as it is served at the moment.
+pub(crate) struct Deployment {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: Option<String>,
+    /// The names of hosts whose requests are its own; none for all that are nobody else's.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) functions: Vec<Arc<Function>>,
+    pub(crate) routes: Routes<HttpTrigger>,
+    pub(crate) schedules: Vec<CronTrigger>,
+    /// 1 for the first, and one more for each that took its place.
+    pub(crate) generation: u64,
+    /// Unix time in milliseconds.
+    pub(crate) deployed: u64,
+}
+
+/// A file, and what shows that it has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileMark {
+    path: PathBuf,
+    /// Its size, time of change in nanoseconds and number; nothing if it is not there.
+    mark: Option<(u64, u128, u64)>,
+}
+
+impl FileMark {
+    fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let mark = std::fs::metadata(path).ok().map(|metadata| {
+            let changed = metadata.modified().ok();
+            let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            (metadata.len(), since.unwrap_or_default().as_nanos(), metadata.ino())
+        });
+        Self { path: path.to_owned(), mark }
+    }
+}
+
+/// Counts by application and function, which outlive deployments.
+#[derive(Debug, Default)]
+pub(crate) struct AllMetrics(Mutex<HashMap<(String, String), Arc<Metrics>>>);
+
+impl AllMetrics {
+    fn of(&self, application: &str, function: &str) -> Arc<Metrics> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry((application.to_owned(), function.to_owned())).or_default())
+    }
+
+    /// Forgets all that are of an application's functions other than these.
+    fn retain(&self, application: &str, functions: &[Arc<Function>]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(of, id), _| of != application || functions.iter().any(|f| *f.id == **id));
+    }
+}
+
+/// A manifest that has been read, and what it was read from.
+pub(crate) struct Read {
+    pub(crate) manifest: Manifest,
+    pub(crate) path: PathBuf,
+}
+
+/// The files that an application is made from, as they are now: its manifest, and what it names as sources.
+pub(crate) fn marks(path: &Path) -> Vec<FileMark> {
+    let mut marks = vec![FileMark::of(path)];
+    if !is_wasm(path)
+        && let Ok(manifest) = Manifest::read(path).into_manifest()
+    {
+        marks.extend(manifest.functions.iter().map(|function| FileMark::of(&function.source)));
+    }
+    marks
+}
+
+/// What a server is given to serve: a manifest, or a program by itself.
+///
+/// # Errors
+/// [`DeployError::Manifest`].
+pub(crate) fn read(path: &Path) -> Result<Read, DeployError> {
+    let report = if is_wasm(path) { Manifest::of_program(path) } else { check(path) };
+    let manifest =
+        report.into_manifest().map_err(|report| DeployError::Manifest(report.to_string()))?;
+    Ok(Read { manifest, path: path.to_owned() })
+}
+
+/// Whether a file is WebAssembly, by its first four bytes.
+fn is_wasm(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut magic = [0; 4];
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    is_file
+        && std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && magic == *b"\0asm"
+}
+
+/// Makes a deployment: compiles what is not compiled yet, makes snapshots and pools. It takes as long as that takes,
+/// and a thread.
+///
+/// # Errors
+/// [`DeployError`]; then nothing has changed.
+pub(crate) fn deploy(
+    read: Read,
+    tenant: &Arc<Tenant>,
+    metrics: &AllMetrics,
+    records: &Records,
+    generation: u64,
+) -> Result<Deployment, DeployError> {
+    let Read { manifest, path } = read;
+    let name: Arc<str> = manifest.application.name.as_str().into();
+    let share = Share::of(&manifest).map_err(DeployError::Conflict)?;
+    let mut functions = Vec::new();
+    for (at, described) in manifest.functions.iter().enumerate() {
+        let triggers = manifest.routes.iter().map(|(_, trigger)| trigger);
+        let executors: Vec<_> = triggers
+            .filter(|trigger| trigger.function == at)
+            .map(|trigger| &trigger.executor)
+            .collect();
+        let metrics = metrics.of(&name, &described.id);
+        let made = Function::make(described, &executors, tenant, &name, share.pools[at], metrics);
+        let function = made.map_err(|problem| DeployError::Function {
+            function: described.id.clone(),
+            manifest: path.clone(),
+            problem,
+        })?;
+        functions.push(Arc::new(function));
+    }
+    for (function, described) in functions.iter().zip(&manifest.functions) {
+        records.audit(&Audit {
+            event: "deploy",
+            application: Some(&name),
+            tenant: Some(&tenant.name),
+            function: Some(&function.id),
+            digest: Some(&function.digest),
+            detail: format!("generation {generation}; grants: {}", grants::described(described)),
+        });
+    }
+    Ok(Deployment {
+        name,
+        version: manifest.application.version,
+        hosts: manifest.tenant.hosts,
+        tenant: Arc::clone(tenant),
+        functions,
+        routes: manifest.routes,
+        schedules: manifest.schedules,
+        generation,
+        deployed: unix_millis(),
+    })
+}
+
+/// After a deployment has taken another one's place: forgets the counts of functions that are gone.
+pub(crate) fn settle(deployment: &Deployment, metrics: &AllMetrics) {
+    metrics.retain(&deployment.name, &deployment.functions);
+}

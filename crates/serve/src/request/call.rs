@@ -1,0 +1,176 @@
+//! A function's call for a request: a task of its own, which ends with the client's connection, or with the call.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use http::{Method, Request, Response, StatusCode};
+use sandgrain::{Error, Sandbox};
+use tokio::sync::oneshot;
+
+use super::answer::{self, Outgoing, Source};
+use super::story::Story;
+use super::upload::Upload;
+use crate::admission::Permit;
+use crate::deploy::{Function, TakenVm};
+use crate::server::Shared;
+use crate::telemetry::Failure;
+use crate::telemetry::records::{Output, cut};
+
+/// A request whose turn has come, and its VM.
+pub(super) struct UnderWay {
+    pub(super) shared: Arc<Shared>,
+    pub(super) function: Arc<Function>,
+    pub(super) story: Arc<Story>,
+    pub(super) vm: TakenVm,
+    pub(super) permit: Permit,
+}
+
+/// What a function's call has come to: an answer whose body is still to come, or that there is none.
+pub(super) type Answered = Result<Response<Source>, Failure>;
+
+/// Gives the answer to who waits for it, once.
+#[derive(Clone)]
+pub(super) struct Give(Arc<Mutex<Option<oneshot::Sender<Answered>>>>);
+
+impl Give {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Answered>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+    }
+
+    /// Whether it was the first one, and somebody waits.
+    pub(super) fn give(&self, answered: Answered) -> bool {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        sender.is_some_and(|sender| sender.send(answered).is_ok())
+    }
+}
+
+/// Stops a call that nobody waits for any more.
+struct StopOnDrop {
+    call: tokio::task::AbortHandle,
+    story: Arc<Story>,
+    is_armed: bool,
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.story.fail(Failure::ClientGone);
+            self.call.abort();
+        }
+    }
+}
+
+/// Has a component handle a request.
+pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Response<Outgoing> {
+    let method = request.method().clone();
+    let (give, answered) = Give::new();
+    let (story, limit) = (Arc::clone(&under_way.story), under_way.function.limits.response_body);
+    let task = tokio::spawn(async move {
+        let UnderWay { shared, function, story, mut vm, permit } = under_way;
+        let begun = Instant::now();
+        let own = give.clone();
+        let handled = vm.sandbox.handle_http(request, move |response| {
+            own.give(Ok(response.map(Source::Guest)));
+        });
+        let result = handled.await;
+        function.metrics.invoke.add(begun.elapsed());
+        settle(&shared, &function, &story, &mut vm.sandbox, result.err(), &give);
+        drop(vm);
+        drop(permit);
+    });
+    finish(method, story, limit, answered, task.abort_handle()).await
+}
+
+/// Counts and records what a call has come to, while the VM is still there.
+pub(super) fn settle(
+    shared: &Shared,
+    function: &Function,
+    story: &Story,
+    sandbox: &mut Sandbox,
+    error: Option<Error>,
+    give: &Give,
+) {
+    let exits = sandbox.stats().exits;
+    function.metrics.exits.fetch_add(exits, Ordering::Relaxed);
+    for (stream, text) in [("stdout", sandbox.take_stdout()), ("stderr", sandbox.take_stderr())] {
+        if !text.is_empty() {
+            shared.records.output(&Output {
+                application: &function.application,
+                function: &function.id,
+                stream,
+                text: cut(&text),
+                trace_id: &story.trace_id(),
+            });
+        }
+    }
+    let Some(error) = error else { return };
+    let failure = failure_of(&error);
+    // A function that fails for want of its request has not failed by itself.
+    if story.fail(failure) && failure.is_crash() {
+        story.crashed(failure, &error, exits);
+    }
+    give.give(Err(story.failure().unwrap_or(failure)));
+}
+
+/// What an error of a call is for those who wait for its answer.
+pub(super) fn failure_of(error: &Error) -> Failure {
+    match error {
+        Error::Trap(_) => Failure::Trap,
+        Error::Exit(_) | Error::HostFunction { .. } => Failure::NoAnswer,
+        Error::Deadline(_) => Failure::Deadline,
+        Error::Limit { .. } => Failure::Limit,
+        _ => Failure::Host,
+    }
+}
+
+/// Waits for the answer, and passes it on.
+pub(super) async fn finish(
+    method: Method,
+    story: Arc<Story>,
+    limit: u64,
+    answered: oneshot::Receiver<Answered>,
+    call: tokio::task::AbortHandle,
+) -> Response<Outgoing> {
+    let mut stop = StopOnDrop { call: call.clone(), story: Arc::clone(&story), is_armed: true };
+    let answered = answered.await;
+    stop.is_armed = false;
+    let answered = match (answered, story.failure()) {
+        // What is wrong with the request comes before what the function makes of it.
+        (_, Some(failure @ (Failure::BodySize | Failure::ClientSlow))) => {
+            call.abort();
+            Err(failure)
+        }
+        (Ok(answered), _) => answered,
+        // The call has panicked.
+        (Err(_), failure) => Err(failure.unwrap_or(Failure::Host)),
+    };
+    let response = match answered {
+        Ok(response) => response,
+        Err(failure) => {
+            let (status, text) = answer::of_failure(failure);
+            return answer::refuse(story, status, text);
+        }
+    };
+    let (mut parts, source) = response.into_parts();
+    // An interim answer cannot be the answer.
+    if parts.status.is_informational() {
+        story.fail(Failure::NoAnswer);
+        call.abort();
+        let (status, text) = answer::of_failure(Failure::NoAnswer);
+        return answer::refuse(story, status, text);
+    }
+    story.answered(parts.status);
+    parts.version = http::Version::default();
+    let has_no_body = method == Method::HEAD
+        || parts.status == StatusCode::NO_CONTENT
+        || parts.status == StatusCode::NOT_MODIFIED;
+    let body = Outgoing::flowing(source, limit, call, Arc::clone(&story));
+    if has_no_body {
+        // The function may write one all the same, and goes on when somebody takes it.
+        tokio::spawn(body.discard());
+        return Response::from_parts(parts, Outgoing::none(story));
+    }
+    Response::from_parts(parts, body)
+}

@@ -1,0 +1,428 @@
+//! The server: listeners, connections, deployments and their replacement, the end.
+
+mod accept;
+mod connection;
+mod reload;
+mod stream;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use sandgrain::EngineBuilder;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin;
+use crate::cron;
+use crate::deploy::{self, AllMetrics, DeployError, Deployment, FileMark, TenantSettings, Tenants};
+use crate::telemetry::records::{Audit, RecordTarget, Records, unix_millis};
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where requests are taken.
+    pub listen: SocketAddr,
+    /// Where those who run the server look: health, metrics, the status page. Nowhere if there is none. It has no
+    /// access control of its own.
+    pub admin: Option<SocketAddr>,
+    /// The engine that functions run on; each tenant gets one of its own.
+    pub engine: EngineBuilder,
+    /// Where compiled code is kept, apart for each tenant; nothing is if there is none.
+    pub state: Option<PathBuf>,
+    /// The program that worker processes are, which calls `sandgrain::be_worker_if_asked` first. `None` has all VMs in
+    /// this process, with one wall less around each tenant.
+    pub worker: Option<PathBuf>,
+    /// Where records go.
+    pub records: RecordTarget,
+    /// Whether each request has a record.
+    pub accesses: bool,
+    /// Requests that functions work on at a time, all tenants' together.
+    pub concurrency: usize,
+    /// Connections at a time. More wait to be accepted.
+    pub connections: usize,
+    /// How long a client may take for a request's headers, and stay without one.
+    pub header_timeout: Duration,
+    /// How long it may take for the next piece of a request's body, and to take the next piece of an answer.
+    pub body_timeout: Duration,
+    /// How long a request may wait for its turn.
+    pub queue_timeout: Duration,
+    /// How long requests under way may take to end once the server is told to.
+    pub drain_timeout: Duration,
+    /// How often files are looked at for changes; never if there is none.
+    pub watch: Option<Duration>,
+}
+
+impl Settings {
+    /// The defaults: requests at 127.0.0.1:3000, no admin port, VMs in this process, no files kept.
+    #[must_use]
+    pub fn new(engine: EngineBuilder) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 3000)),
+            admin: None,
+            engine,
+            state: None,
+            worker: None,
+            records: RecordTarget::Stdout,
+            accesses: true,
+            concurrency: 1024,
+            connections: 16_384,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            queue_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
+            watch: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An application cannot be served.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// An address cannot be listened at.
+    #[error(
+        "cannot listen at {address}: {source}; try: another address, or ending what listens there"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Records cannot be written.
+    #[error("records cannot be written: {0}; try: another file for them")]
+    Records(std::io::Error),
+}
+
+/// Counts of the server as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    /// Requests that no function is there for.
+    pub(crate) unrouted: AtomicU64,
+    /// Requests that are none that could be passed on.
+    pub(crate) malformed: AtomicU64,
+    pub(crate) reloads: AtomicU64,
+    pub(crate) failed_reloads: AtomicU64,
+}
+
+/// A manifest that is served, and what has become of it.
+pub(crate) struct Slot {
+    pub(crate) path: PathBuf,
+    pub(crate) deployment: Mutex<Arc<Deployment>>,
+    /// Why its last change is not served.
+    pub(crate) error: Mutex<Option<String>>,
+    /// Its files as they were when it was last deployed, or that was tried.
+    marks: Mutex<Vec<FileMark>>,
+}
+
+impl Slot {
+    pub(crate) fn deployment(&self) -> Arc<Deployment> {
+        Arc::clone(&self.deployment.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Vec<FileMark>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Which application answers for which host.
+#[derive(Default)]
+pub(crate) struct Sites {
+    by_host: HashMap<String, Arc<Deployment>>,
+    other: Option<Arc<Deployment>>,
+}
+
+impl Sites {
+    /// # Errors
+    /// If two applications want the same host.
+    fn of(deployments: &[Arc<Deployment>]) -> Result<Self, DeployError> {
+        let mut sites = Self::default();
+        let conflict = |what: String, a: &Deployment, b: &Deployment| {
+            DeployError::Conflict(format!(
+                "the applications {} and {} both answer for {what}; try: hosts in the [tenant] of one of them",
+                a.name, b.name
+            ))
+        };
+        for deployment in deployments {
+            for host in &deployment.hosts {
+                let before = sites.by_host.insert(host.clone(), Arc::clone(deployment));
+                if let Some(before) = before {
+                    return Err(conflict(host.clone(), &before, deployment));
+                }
+            }
+            if deployment.hosts.is_empty()
+                && let Some(before) = sites.other.replace(Arc::clone(deployment))
+            {
+                return Err(conflict("all other hosts".to_owned(), &before, deployment));
+            }
+        }
+        Ok(sites)
+    }
+
+    /// The application for a host, as a request names it.
+    pub(crate) fn find(&self, host: &str) -> Option<&Arc<Deployment>> {
+        if self.by_host.is_empty() {
+            return self.other.as_ref();
+        }
+        let name = match host.rsplit_once(':') {
+            // The colon of an IPv6 address is within brackets.
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        self.by_host.get(&name.to_ascii_lowercase()).or(self.other.as_ref())
+    }
+}
+
+/// What all parts of a server share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    /// Where requests are taken.
+    pub(crate) address: SocketAddr,
+    pub(crate) slots: Vec<Slot>,
+    sites: RwLock<Arc<Sites>>,
+    pub(crate) tenants: Tenants,
+    pub(crate) metrics: AllMetrics,
+    pub(crate) records: Records,
+    pub(crate) counts: Counts,
+    /// Unix time in milliseconds.
+    pub(crate) started: u64,
+    draining: watch::Sender<bool>,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+}
+
+impl Shared {
+    pub(crate) fn sites(&self) -> Arc<Sites> {
+        Arc::clone(&self.sites.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+}
+
+/// A server that runs. To drop it ends it at once.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    connections: tokio::task::JoinHandle<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Starts to serve manifests, or programs by themselves. Returns when all functions are ready and connections are
+    /// accepted. To be called in a multi-threaded tokio runtime with time and I/O.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(settings: Settings, paths: &[PathBuf]) -> Result<Self, StartError> {
+        let records =
+            Records::start(&settings.records, settings.accesses).map_err(StartError::Records)?;
+        // Before anything is compiled: a mistake here should not take minutes to be told.
+        let listener = listen(settings.listen).await?;
+        let admin_listener = match settings.admin {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let tenants = Tenants::new(
+            TenantSettings {
+                engine: settings.engine.clone(),
+                state: settings.state.clone(),
+                worker: settings.worker.clone(),
+            },
+            settings.concurrency,
+        );
+        let paths = paths.to_vec();
+        let made = tokio::task::spawn_blocking(move || {
+            let marks: Vec<_> = paths.iter().map(|path| deploy::marks(path)).collect();
+            let metrics = AllMetrics::default();
+            let deployed = deploy_all(&paths, &tenants, &metrics, &records);
+            (deployed, paths, marks, tenants, metrics, records)
+        });
+        let (deployed, paths, marks, tenants, metrics, records) = match made.await {
+            Ok(made) => made,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let deployments = deployed?;
+        let sites = Sites::of(&deployments)?;
+        let slots = paths.into_iter().zip(deployments).zip(marks);
+        let slots = slots.map(|((path, deployment), marks)| Slot {
+            path,
+            deployment: Mutex::new(deployment),
+            error: Mutex::default(),
+            marks: Mutex::new(marks),
+        });
+        let failed = |source| StartError::Listen { address: settings.listen, source };
+        let address = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared {
+            settings,
+            address,
+            slots: slots.collect(),
+            sites: RwLock::new(Arc::new(sites)),
+            tenants,
+            metrics,
+            records,
+            counts: Counts::default(),
+            started: unix_millis(),
+            draining: watch::Sender::new(false),
+            reloading: Mutex::new(()),
+        });
+        let admin_address = admin_listener.as_ref().and_then(|l| l.local_addr().ok());
+        let connections = tokio::spawn(accept::run(listener, Arc::clone(&shared)));
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = admin_listener {
+            tasks.spawn(admin::run(listener, Arc::clone(&shared)));
+        }
+        tasks.spawn(cron::run(Arc::clone(&shared)));
+        tasks.spawn(look_at_memory(Arc::clone(&shared)));
+        if let Some(period) = shared.settings.watch {
+            tasks.spawn(reload::watch(Arc::clone(&shared), period));
+        }
+        shared.records.audit(&Audit {
+            event: "start",
+            application: None,
+            tenant: None,
+            function: None,
+            digest: None,
+            detail: format!("listening at {address}"),
+        });
+        Ok(Self { shared, address, admin: admin_address, connections, tasks })
+    }
+
+    /// Where requests are taken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where those who run the server look.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Serves the manifests as they are now. Those with errors, or whose functions cannot be made ready, go on as they
+    /// were; what is wrong with them is returned, and on the status page.
+    pub async fn reload(&self) -> Vec<DeployError> {
+        reload::reload(&self.shared, true).await
+    }
+
+    /// Takes no more connections, lets requests under way end for as long as the settings say, and ends. Whether all
+    /// of them have ended by themselves.
+    pub async fn drain(mut self) -> bool {
+        self.shared.draining.send_replace(true);
+        let ended = tokio::time::timeout(self.shared.settings.drain_timeout, &mut self.connections);
+        let is_clean = ended.await.is_ok();
+        let left = self.shared.counts.connections.load(Ordering::Relaxed);
+        self.shared.records.audit(&Audit {
+            event: "end",
+            application: None,
+            tenant: None,
+            function: None,
+            digest: None,
+            detail: format!("{left} connections were cut off"),
+        });
+        is_clean
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.connections.abort();
+        self.tasks.abort_all();
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until the server is to end.
+async fn end_begins(draining: &mut watch::Receiver<bool>) {
+    // Without a sender the server is gone.
+    let _ = draining.wait_for(|draining| *draining).await.map(|_| ());
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn deploy_all(
+    paths: &[PathBuf],
+    tenants: &Tenants,
+    metrics: &AllMetrics,
+    records: &Records,
+) -> Result<Vec<Arc<Deployment>>, DeployError> {
+    let mut names: Vec<Arc<str>> = Vec::new();
+    let deploy_one = |path: &PathBuf| {
+        let deployment = deploy_manifest(path, tenants, metrics, records, 1, paths.len() > 1)?;
+        if names.contains(&deployment.name) {
+            return Err(DeployError::Conflict(format!(
+                "two applications are called {}; try: another name in one of them",
+                deployment.name
+            )));
+        }
+        names.push(Arc::clone(&deployment.name));
+        Ok(Arc::new(deployment))
+    };
+    paths.iter().map(deploy_one).collect()
+}
+
+fn deploy_manifest(
+    path: &Path,
+    tenants: &Tenants,
+    metrics: &AllMetrics,
+    records: &Records,
+    generation: u64,
+    is_shared: bool,
+) -> Result<Deployment, DeployError> {
+    let read = deploy::read(path)?;
+    let tenant = tenants.of(&read.manifest, is_shared).map_err(DeployError::Conflict)?;
+    deploy::deploy(read, &tenant, metrics, records, generation)
+}
+
+/// How often it is looked how much memory tenants have.
+const MEMORY_PERIOD: Duration = Duration::from_millis(250);
+
+async fn look_at_memory(shared: Arc<Shared>) {
+    let mut clock = tokio::time::interval(MEMORY_PERIOD);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        for tenant in shared.tenants.all() {
+            if let Some(is_over) = tenant.look_at_memory() {
+                let event = if is_over { "memory-quota-reached" } else { "memory-quota-kept" };
+                shared.records.audit(&Audit {
+                    event,
+                    application: None,
+                    tenant: Some(&tenant.name),
+                    function: None,
+                    digest: None,
+                    detail: format!("its VMs take {} bytes", tenant.memory()),
+                });
+            }
+        }
+    }
+}

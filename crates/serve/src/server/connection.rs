@@ -1,0 +1,73 @@
+//! One connection of a client's.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+
+use super::stream::Paced;
+use super::{Shared, end_begins};
+use crate::request;
+
+/// Bytes of a request's headers that a connection takes in at the most; functions have limits of their own below.
+const MAX_HEAD: usize = 128 << 10;
+/// Headers of a request.
+const MAX_HEADERS: usize = 128;
+/// Requests at a time on one connection of HTTP/2.
+const MAX_STREAMS: u32 = 128;
+/// How often a silent connection of HTTP/2 is asked whether it is still there.
+const PING: Duration = Duration::from_secs(20);
+
+/// Serves a connection to its end.
+pub(super) async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Shared>) {
+    struct Counted(Arc<Shared>);
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.counts.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+    let counted = Counted(Arc::clone(&shared));
+    // Answers are small as a rule, and are written at once. A socket that refuses that is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let settings = &shared.settings;
+    let io = TokioIo::new(Paced::new(stream, settings.body_timeout));
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(settings.header_timeout);
+    let service = service_fn(|request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(request::answer(shared, client, request).await) }
+    });
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut draining = shared.draining.subscribe();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = end_begins(&mut draining) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // What clients do wrong is theirs to see; what it comes to is in the records of their requests.
+        tracing::debug!(%client, %error, "a connection has ended early");
+    }
+    drop(counted);
+}

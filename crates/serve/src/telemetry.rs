@@ -1,0 +1,7 @@
+//! What happens, for those who run the server: counts, records and traces.
+
+pub(crate) mod metrics;
+pub(crate) mod records;
+pub(crate) mod trace_context;
+
+pub(crate) use metrics::{Failure, Metrics};

@@ -1,0 +1,251 @@
+//! Records: one JSON object a line, of requests, of what changes, and of what fails.
+//!
+//! Written by a thread of their own from a bounded queue: a disk that is full or slow, or a reader that does not
+//! read, costs records, which are counted, and never a request.
+
+use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+/// Records that wait to be written, at the most.
+const QUEUE: usize = 8192;
+/// Failures that are kept for the status page.
+const RECENT: usize = 50;
+/// Characters of a guest's text that a record has at the most.
+const MAX_TEXT: usize = 4096;
+
+/// Where records go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RecordTarget {
+    /// Nowhere.
+    None,
+    /// To the standard output.
+    #[default]
+    Stdout,
+    /// To the end of a file, which is opened anew for each batch: it can be moved away at any time.
+    File(PathBuf),
+}
+
+/// A request that was answered, or could not be.
+#[derive(Debug, Serialize)]
+pub(crate) struct Access<'a> {
+    pub(crate) client: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) host: &'a str,
+    pub(crate) protocol: &'a str,
+    pub(crate) status: u16,
+    /// Bytes of the answer's body that were sent.
+    pub(crate) bytes: u64,
+    /// Seconds until all of it was.
+    pub(crate) seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) application: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<&'a str>,
+    pub(crate) trace_id: &'a str,
+}
+
+/// A call that failed: the function's crash report. Nothing of the guest's memory is in it but its message.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Crash {
+    /// Unix time in milliseconds.
+    pub(crate) time: u64,
+    pub(crate) application: String,
+    pub(crate) tenant: String,
+    pub(crate) function: String,
+    /// Of the WebAssembly.
+    pub(crate) digest: String,
+    pub(crate) kind: &'static str,
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    pub(crate) backtrace: Vec<String>,
+    /// Times that the call left its VM.
+    pub(crate) exits: u64,
+    pub(crate) trace_id: String,
+}
+
+/// What changes: deployments, grants, reloads, ends.
+#[derive(Debug, Serialize)]
+pub(crate) struct Audit<'a> {
+    pub(crate) event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) application: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) function: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) digest: Option<&'a str>,
+    pub(crate) detail: String,
+}
+
+/// What a function wrote to its standard output or error while it worked on a request.
+#[derive(Debug, Serialize)]
+pub(crate) struct Output<'a> {
+    pub(crate) application: &'a str,
+    pub(crate) function: &'a str,
+    pub(crate) stream: &'static str,
+    pub(crate) text: String,
+    pub(crate) trace_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Line<'a, T> {
+    kind: &'static str,
+    /// Unix time in milliseconds.
+    time: u64,
+    #[serde(flatten)]
+    record: &'a T,
+}
+
+/// Writes records.
+pub(crate) struct Records {
+    sender: Option<mpsc::SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
+    accesses: bool,
+    recent: Mutex<VecDeque<Crash>>,
+    lost: Arc<AtomicU64>,
+}
+
+/// Unix time in milliseconds. A clock that stands before 1970 counts as 1970.
+pub(crate) fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A guest's text, cut where it is long.
+pub(crate) fn cut(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.into_owned(),
+    }
+}
+
+impl Records {
+    /// Begins to write; `accesses`: whether each request has a record, too.
+    ///
+    /// # Errors
+    /// If a thread cannot be started, or the file not be opened.
+    pub(crate) fn start(target: &RecordTarget, accesses: bool) -> io::Result<Self> {
+        let lost = Arc::<AtomicU64>::default();
+        let (recent, accesses) = (Mutex::default(), accesses && *target != RecordTarget::None);
+        if *target == RecordTarget::None {
+            return Ok(Self { sender: None, thread: None, accesses, recent, lost });
+        }
+        if let RecordTarget::File(path) = target {
+            open(path)?;
+        }
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let (target, count) = (target.clone(), Arc::clone(&lost));
+        let thread = std::thread::Builder::new()
+            .name("sandgrain-records".to_owned())
+            .spawn(move || write_all(&target, &receiver, &count))?;
+        Ok(Self { sender: Some(sender), thread: Some(thread), accesses, recent, lost })
+    }
+
+    fn write<T: Serialize>(&self, kind: &'static str, record: &T) {
+        let Some(sender) = &self.sender else { return };
+        let line = Line { kind, time: unix_millis(), record };
+        // Strings and numbers always can be written.
+        let Ok(mut text) = serde_json::to_string(&line) else { return };
+        text.push('\n');
+        if sender.try_send(text).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether requests have records.
+    pub(crate) fn has_accesses(&self) -> bool {
+        self.accesses
+    }
+
+    pub(crate) fn access(&self, access: &Access<'_>) {
+        if self.accesses {
+            self.write("access", access);
+        }
+    }
+
+    pub(crate) fn audit(&self, audit: &Audit<'_>) {
+        self.write("audit", audit);
+    }
+
+    pub(crate) fn output(&self, output: &Output<'_>) {
+        self.write("output", output);
+    }
+
+    pub(crate) fn crash(&self, crash: Crash) {
+        self.write("crash", &crash);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.truncate(RECENT - 1);
+        recent.push_front(crash);
+    }
+
+    /// The last failures, the latest first.
+    pub(crate) fn recent(&self) -> Vec<Crash> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Records that could not be written.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            // What is in the queue is written before it ends.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(path: &std::path::Path) -> io::Result<std::fs::File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn write_all(target: &RecordTarget, lines: &mpsc::Receiver<String>, lost: &AtomicU64) {
+    let mut was_told = false;
+    while let Ok(first) = lines.recv() {
+        let mut batch = first;
+        let mut count = 1;
+        for line in lines.try_iter().take(QUEUE) {
+            batch.push_str(&line);
+            count += 1;
+        }
+        let written = match target {
+            RecordTarget::None => Ok(()),
+            RecordTarget::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(batch.as_bytes()).and_then(|()| stdout.flush())
+            }
+            RecordTarget::File(path) => {
+                open(path).and_then(|mut file| file.write_all(batch.as_bytes()))
+            }
+        };
+        match written {
+            Ok(()) => was_told = false,
+            Err(error) => {
+                lost.fetch_add(count, Ordering::Relaxed);
+                // Once, not for each record that is lost.
+                if !std::mem::replace(&mut was_told, true) {
+                    tracing::error!(%error, "records cannot be written; requests go on without them");
+                }
+            }
+        }
+    }
+}

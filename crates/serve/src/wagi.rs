@@ -1,0 +1,3 @@
+//! Functions that are called as CGI programs are.
+pub mod cgi;
+pub mod head;
