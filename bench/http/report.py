@@ -1,12 +1,13 @@
 """Tables, JSON and plot of what was measured."""
 
 from html import escape
+from math import ceil, floor, log10
 from statistics import median
 
 from servers import BASE, SERVERS
 
 # A load generator that is busy for more of the time than this is what limits the server.
-BUSY = 0.95
+BUSY = 0.9
 # Of a CPU: more than this by other processes, or kept by a hypervisor below, disturbs.
 DISTURBED = 0.1
 FIGURES = ["requests_per_second", "p50_ms", "p99_ms", "p99.9_ms", "cpu_us_per_request", "server_cpu", "load_cpu",
@@ -102,21 +103,31 @@ def as_json(summary, about, failures):
     return {"about": about, "cells": summary, "failures": failures}
 
 
-# The plot: one panel for each kind of connection, with a bar for each server.
-PANEL, NAMES, BARS, NUMBERS = 430, 112, 250, 60
-BAR, GAP, TOP = 16, 34, 58
-COLORS = {"sandgrain": "#b5541c", "wasmtime": "#5b6fa8"}
+# The plot: one panel for each kind of connection, with a line for each server.
+PANEL, NAMES, AXIS = 450, 112, 260
+LINE, GAP, TOP = 16, 34, 62
+COLORS = {"sandgrain": "#b5541c", "wasmtime": "#3d5799"}
+OTHER = "#777"
 
 
 def plot(summary, about):
-    """SVG: requests/s, bars grouped by connections."""
-    most = max((cell["median"]["requests_per_second"] for cell in summary if "median" in cell), default=1)
-    body = []
-    bottom = 0
+    """SVG: requests/s, grouped by connections. Logarithmic: the ceiling is far above the rest."""
+    speeds = [cell["median"]["requests_per_second"] for cell in summary if "median" in cell] or [1]
+    low = floor(log10(min(speeds)))
+    high = max(ceil(log10(max(speeds))), low + 1)
+    lines = max(sum(cell["keep_alive"] == keep_alive for cell in summary) for keep_alive in KINDS)
+    groups = len({cell["connections"] for cell in summary})
+    bottom = TOP + lines * LINE + groups * GAP
+    body = [text(16, 22, "Requests/s, one CPU for the server", size=15, weight="bold")]
     for panel, (keep_alive, title) in enumerate(KINDS.items()):
         left = 16 + panel * PANEL
+        start = left + NAMES
+        body.append(text(left, TOP - 10, title, weight="bold"))
+        for power in range(low, high + 1):
+            x = start + (power - low) / (high - low) * AXIS
+            body.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom + 4}" stroke="#ddd"/>')
+            body.append(text(x, bottom + 18, str(10 ** power), anchor="middle", color="#555"))
         y = TOP
-        body.append(text(left, y - 12, title, weight="bold"))
         connections = None
         for cell in (cell for cell in summary if cell["keep_alive"] == keep_alive):
             if cell["connections"] != connections:
@@ -124,24 +135,23 @@ def plot(summary, about):
                 plural = "" if connections == 1 else "s"
                 y += GAP
                 body.append(text(left, y - 8, f"{connections} connection{plural}", color="#555"))
-            color = COLORS.get(SERVERS[cell["server"]].program, "#9a9a9a")
-            body.append(text(left + NAMES - 8, y + BAR - 4, cell["server"], anchor="end"))
-            value, label = 0, "failed"
+            body.append(text(start - 8, y + LINE - 4, cell["server"], anchor="end"))
             if "median" in cell:
-                value = cell["median"]["requests_per_second"]
-                label = f"{value:.0f}"
-                if any(cell["errors"].values()) or cell["failed_rounds"]:
-                    label += ", errors"
-            width = value / most * BARS
-            body.append(f'<rect x="{left + NAMES}" y="{y + 1}" width="{width:.1f}" height="{BAR - 3}" fill="{color}"/>')
-            body.append(text(left + NAMES + width + 5, y + BAR - 4, label))
-            y += BAR
-        bottom = max(bottom, y)
+                speed = cell["median"]["requests_per_second"]
+                x = start + (log10(speed) - low) / (high - low) * AXIS
+                color = COLORS.get(SERVERS[cell["server"]].program, OTHER)
+                body.append(f'<line x1="{start}" y1="{y + 8}" x2="{x:.1f}" y2="{y + 8}" stroke="{color}" '
+                            'stroke-opacity="0.3"/>')
+                body.append(f'<circle cx="{x:.1f}" cy="{y + 8}" r="4" fill="{color}"/>')
+                wrong = any(cell["errors"].values()) or cell["failed_rounds"]
+                body.append(text(x + 8, y + LINE - 4, f"{speed:.0f}{', errors' if wrong else ''}"))
+            else:
+                body.append(text(start, y + LINE - 4, "failed"))
+            y += LINE
     computer = about["machine"]
-    body.append(text(16, 22, "Requests/s, one CPU for the server", size=15, weight="bold"))
-    body.append(text(16, bottom + 26, f"{computer['cpu']}, {computer['kernel']}; medians of "
-                     f"{rounds_said(about)}", color="#555"))
-    width, height = 2 * PANEL + 32, bottom + 40
+    body.append(text(16, bottom + 42, f"{computer['cpu']}, {computer['kernel']}; medians of {rounds_said(about)}; "
+                     "logarithmic scale", color="#555"))
+    width, height = 2 * PANEL + 16, bottom + 54
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" font-family="sans-serif">\n'
             f'<rect width="{width}" height="{height}" fill="#fff"/>\n' + "\n".join(body) + "\n</svg>\n")

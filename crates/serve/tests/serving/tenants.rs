@@ -1,0 +1,123 @@
+//! Tenants: apart from each other in everything, and within their quotas.
+
+use sandgrain_serve::Server;
+
+use crate::client::Client;
+use crate::host::{settings, unruly, write_manifest};
+
+fn tenant(name: &str, host: &str) -> String {
+    let manifest = unruly(&format!("environment = {{ TENANT = \"{name}\" }}"));
+    let manifest = manifest.replace("name = \"tests\"", &format!("name = \"{name}\""));
+    format!("{manifest}\n[tenant]\nhosts = [{host}]")
+}
+
+/// Serves manifests together.
+async fn serve(dir: &std::path::Path, manifests: &[String]) -> Result<Server, String> {
+    let paths = manifests.iter().enumerate().map(|(at, manifest)| {
+        let dir = dir.join(at.to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        write_manifest(&dir, manifest)
+    });
+    let paths: Vec<_> = paths.collect();
+    Server::start(settings(dir), &paths).await.map_err(|error| error.to_string())
+}
+
+async fn asks(server: &Server, host: &str) -> (u16, String) {
+    let mut client = Client::connect(server.address()).await.unwrap();
+    let request = format!("GET /environment HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    client.send(request.as_bytes()).await.unwrap();
+    let answer = client.answer(false).await.unwrap();
+    (answer.status, answer.text())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_host_is_its_tenants_own_and_so_are_its_processes_and_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let manifests = [
+        tenant("ada", "\"ada.example\""),
+        tenant("bob", "\"Bob.example\", \"bob.test\""),
+        tenant("rest", ""),
+    ];
+    let paths = manifests.iter().enumerate().map(|(at, manifest)| {
+        let dir = dir.path().join(at.to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        write_manifest(&dir, manifest)
+    });
+    let paths: Vec<_> = paths.collect();
+    let mut own = settings(dir.path());
+    own.state = Some(state.clone());
+    let server = Server::start(own, &paths).await.unwrap();
+    for (host, name) in [
+        ("ada.example", "ada"),
+        ("ADA.example:3000", "ada"),
+        ("bob.example", "bob"),
+        ("bob.test", "bob"),
+        ("other.example", "rest"),
+    ] {
+        assert_eq!(asks(&server, host).await, (200, format!("TENANT={name}\n")), "{host}");
+    }
+    let admin = server.admin_address().unwrap();
+    let status = crate::client::get(admin, "/status.json").await.unwrap().text();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let mut pids: Vec<_> = status["applications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|application| application["workers"].as_array().unwrap())
+        .map(|worker| worker["pid"].as_u64().unwrap())
+        .collect();
+    assert!(pids.len() >= 3, "{status}");
+    pids.sort_unstable();
+    let count = pids.len();
+    pids.dedup();
+    assert_eq!(pids.len(), count, "no process is of two tenants");
+    for name in ["ada", "bob", "rest"] {
+        assert!(state.join("tenants").join(name).is_dir(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_want_is_told_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let same = [tenant("ada", "\"a.example\""), tenant("bob", "\"a.example\"")];
+    let error = serve(dir.path(), &same).await.unwrap_err();
+    assert!(
+        error.contains("a.example") && error.contains("ada") && error.contains("bob"),
+        "{error}"
+    );
+    let error = serve(dir.path(), &[tenant("ada", ""), tenant("bob", "")]).await.unwrap_err();
+    assert!(error.contains("all other hosts"), "{error}");
+    let error = serve(dir.path(), &[tenant("ada", ""), tenant("ada", "\"b.example\"")]).await;
+    assert!(error.unwrap_err().contains("two applications are called ada"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_beyond_its_memory_waits_and_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let greedy = tenant("greedy", "\"greedy.example\"")
+        .replace("hosts", "memory = \"80M\"\nhosts")
+        .replace("[component.unruly]", "[component.unruly]\nlimits = { memory = \"64M\", heap = \"8M\", stack = \"512K\", deadline = \"none\" }");
+    let server = serve(dir.path(), &[greedy, tenant("calm", "")]).await.unwrap();
+    let address = server.address();
+    let mut holding = Vec::new();
+    // Each takes 50 MB and keeps it: the second one is more than the tenant may have.
+    for _ in 0..3 {
+        let mut client = Client::connect(address).await.unwrap();
+        client.send(b"GET /hold?50000000 HTTP/1.1\r\nhost: greedy.example\r\n\r\n").await.unwrap();
+        holding.push(client);
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    }
+    let admin = server.admin_address().unwrap();
+    let metrics = crate::client::get(admin, "/metrics").await.unwrap().text();
+    let of = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name) && line.contains("greedy"));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap()
+    };
+    assert!(of("sandgrain_tenant_memory_bytes") > 80e6, "{metrics}");
+    assert!(of("sandgrain_requests_waiting") >= 1.0, "{metrics}");
+    assert_eq!(asks(&server, "calm.example").await.0, 200);
+    // When they are gone, so is their memory, and the tenant is served again.
+    drop(holding);
+    assert_eq!(asks(&server, "greedy.example").await.0, 200);
+}
