@@ -339,6 +339,9 @@ impl Server {
             digest: None,
             detail: format!("{left} connections were cut off"),
         });
+        let shared = Arc::clone(&self.shared);
+        // A thread that may wait. If there is none any more, nothing is written either.
+        let _ = tokio::task::spawn_blocking(move || shared.records.flush()).await;
         is_clean
     }
 }

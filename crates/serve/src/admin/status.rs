@@ -11,7 +11,7 @@ use crate::manifest::{Executor, Policy};
 use crate::server::{Shared, Slot};
 use crate::telemetry::Failure;
 use crate::telemetry::metrics::{BOUNDS, Distribution};
-use crate::telemetry::records::{Crash, unix_millis};
+use crate::telemetry::records::{Recent, unix_millis};
 
 /// A server at one moment. Times are Unix time in milliseconds, durations seconds, sizes bytes.
 #[derive(Serialize)]
@@ -23,7 +23,7 @@ pub(super) struct Status {
     draining: bool,
     connections: usize,
     applications: Vec<Application>,
-    failures: Vec<Crash>,
+    failures: Vec<Recent>,
 }
 
 #[derive(Serialize)]

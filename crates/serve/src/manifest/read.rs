@@ -254,14 +254,17 @@ impl<'d> Reader<'d> {
     fn check_quotas(&self, tenant: Option<&Table<'_>>, limits: Option<&Table<'_>>) {
         let Tenant { memory, vms, .. } = self.manifest.tenant;
         let place = |table: Option<&Table<'_>>, key| table?.place_of(&[key]);
-        if self.limits.memory > memory
+        let functions = self.manifest.functions.iter();
+        let most = functions.map(|function| function.limits.memory).max();
+        let most = most.unwrap_or(self.limits.memory);
+        if most > memory
             && let Some(at) = place(limits, "memory").or(place(tenant, "memory"))
         {
             self.problems.error(
                 at,
                 format!(
                     "one VM may take {} of memory, and all of the tenant's {}",
-                    values::shown_size(self.limits.memory),
+                    values::shown_size(most),
                     values::shown_size(memory)
                 ),
                 "less memory in [limits], or more in [tenant]",

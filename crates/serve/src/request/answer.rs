@@ -40,6 +40,8 @@ enum Kind {
         limit: u64,
         call: AbortHandle,
     },
+    /// It has broken off, which is still to be told.
+    Broken(Broken),
     Over,
 }
 
@@ -82,6 +84,11 @@ impl Body for Outgoing {
         let this = &mut *self;
         let (source, limit) = match &mut this.kind {
             Kind::Over => return Poll::Ready(None),
+            Kind::Broken(_) => {
+                let broken = std::mem::replace(&mut this.kind, Kind::Over);
+                let Kind::Broken(broken) = broken else { return Poll::Ready(None) };
+                return Poll::Ready(Some(Err(broken)));
+            }
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.kind = Kind::Over;
@@ -115,19 +122,22 @@ impl Body for Outgoing {
             Some(Err(broken)) => Some(broken),
             None => None,
         };
-        match std::mem::replace(&mut this.kind, Kind::Over) {
-            // The function is told by its own end, or is to end.
-            Kind::Flowing { call, .. } if failed.is_some() => call.abort(),
-            _ => {}
+        let before = std::mem::replace(&mut this.kind, Kind::Over);
+        let Some(broken) = failed else { return Poll::Ready(None) };
+        if let Kind::Flowing { call, .. } = before {
+            call.abort();
         }
-        Poll::Ready(failed.map(Err))
+        // What was written up to here goes out first: an error would have the connection closed without it.
+        this.kind = Kind::Broken(broken);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Over => true,
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Flowing { .. } => false,
+            Kind::Flowing { .. } | Kind::Broken(_) => false,
         }
     }
 
@@ -136,7 +146,7 @@ impl Body for Outgoing {
             Kind::Over => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Flowing { source: Source::Guest(body), .. } => body.size_hint(),
-            Kind::Flowing { .. } => SizeHint::default(),
+            Kind::Flowing { .. } | Kind::Broken(_) => SizeHint::default(),
         }
     }
 }

@@ -142,6 +142,8 @@ pub(super) async fn finish(
             call.abort();
             Err(failure)
         }
+        // It has begun an answer, and failed already.
+        (Ok(Ok(_)), Some(failure)) if failure.is_crash() => Err(failure),
         (Ok(answered), _) => answered,
         // The call has panicked.
         (Err(_), failure) => Err(failure.unwrap_or(Failure::Host)),

@@ -10,7 +10,7 @@ use http::{HeaderMap, Request, Version, header};
 use crate::deploy::Function;
 use crate::server::Shared;
 use crate::telemetry::Failure;
-use crate::telemetry::records::{Access, Crash, cut, unix_millis};
+use crate::telemetry::records::{Access, Crash, cut};
 use crate::telemetry::trace_context::TraceContext;
 
 /// A request from its beginning to its end. Dropped when both its answer and its function are done: then it is
@@ -30,6 +30,8 @@ pub(crate) struct Story {
     failure: OnceLock<Failure>,
 }
 
+/// What stands in place of a method where a schedule has a function run.
+const SCHEDULE: &str = "SCHEDULE";
 /// Bytes of a path or a host that are kept.
 const MAX_KEPT: usize = 1024;
 
@@ -71,7 +73,7 @@ impl Story {
         let client = shared.address;
         let mut story =
             Self::new(shared, client, &Request::new(()), super::trace_of(&HeaderMap::new()));
-        story.method = "SCHEDULE".to_owned();
+        story.method = SCHEDULE.to_owned();
         story.path = schedule.to_owned();
         story
     }
@@ -140,7 +142,6 @@ impl Story {
             _ => Vec::new(),
         };
         self.shared.records.crash(Crash {
-            time: unix_millis(),
             application: function.application.to_string(),
             tenant: function.tenant.to_string(),
             function: function.id.to_string(),
@@ -160,6 +161,10 @@ impl Story {
 
 impl Drop for Story {
     fn drop(&mut self) {
+        if self.status.load(Ordering::Relaxed) == 0 && self.method != SCHEDULE {
+            // It went while it waited.
+            self.fail(Failure::ClientGone);
+        }
         if !self.shared.records.has_accesses() {
             return;
         }

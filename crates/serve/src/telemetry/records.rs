@@ -60,8 +60,6 @@ pub(crate) struct Access<'a> {
 /// A call that failed: the function's crash report. Nothing of the guest's memory is in it but its message.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Crash {
-    /// Unix time in milliseconds.
-    pub(crate) time: u64,
     pub(crate) application: String,
     pub(crate) tenant: String,
     pub(crate) function: String,
@@ -74,6 +72,15 @@ pub(crate) struct Crash {
     /// Times that the call left its VM.
     pub(crate) exits: u64,
     pub(crate) trace_id: String,
+}
+
+/// A crash, and when it was.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Recent {
+    /// Unix time in milliseconds.
+    time: u64,
+    #[serde(flatten)]
+    crash: Crash,
 }
 
 /// What changes: deployments, grants, reloads, ends.
@@ -103,19 +110,27 @@ pub(crate) struct Output<'a> {
 
 #[derive(Serialize)]
 struct Line<'a, T> {
-    kind: &'static str,
+    /// What the record is of.
+    record: &'static str,
     /// Unix time in milliseconds.
     time: u64,
     #[serde(flatten)]
-    record: &'a T,
+    content: &'a T,
+}
+
+/// What the thread that writes is sent.
+enum Message {
+    Line(String),
+    /// To be answered once all lines before it are written.
+    Flush(mpsc::SyncSender<()>),
 }
 
 /// Writes records.
 pub(crate) struct Records {
-    sender: Option<mpsc::SyncSender<String>>,
+    sender: Option<mpsc::SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
     accesses: bool,
-    recent: Mutex<VecDeque<Crash>>,
+    recent: Mutex<VecDeque<Recent>>,
     lost: Arc<AtomicU64>,
 }
 
@@ -156,13 +171,13 @@ impl Records {
         Ok(Self { sender: Some(sender), thread: Some(thread), accesses, recent, lost })
     }
 
-    fn write<T: Serialize>(&self, kind: &'static str, record: &T) {
+    fn write<T: Serialize>(&self, record: &'static str, content: &T) {
         let Some(sender) = &self.sender else { return };
-        let line = Line { kind, time: unix_millis(), record };
+        let line = Line { record, time: unix_millis(), content };
         // Strings and numbers always can be written.
         let Ok(mut text) = serde_json::to_string(&line) else { return };
         text.push('\n');
-        if sender.try_send(text).is_err() {
+        if sender.try_send(Message::Line(text)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -188,14 +203,26 @@ impl Records {
 
     pub(crate) fn crash(&self, crash: Crash) {
         self.write("crash", &crash);
+        let crash = Recent { time: unix_millis(), crash };
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.truncate(RECENT - 1);
         recent.push_front(crash);
     }
 
     /// The last failures, the latest first.
-    pub(crate) fn recent(&self) -> Vec<Crash> {
+    pub(crate) fn recent(&self) -> Vec<Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Waits until all records up to now are written, or lost.
+    pub(crate) fn flush(&self) {
+        let (done, wait) = mpsc::sync_channel(1);
+        if let Some(sender) = &self.sender
+            && sender.send(Message::Flush(done)).is_ok()
+        {
+            // Without a thread nothing more is written.
+            let _ = wait.recv();
+        }
     }
 
     /// Records that could not be written.
@@ -218,26 +245,23 @@ fn open(path: &std::path::Path) -> io::Result<std::fs::File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn write_all(target: &RecordTarget, lines: &mpsc::Receiver<String>, lost: &AtomicU64) {
+fn write_all(target: &RecordTarget, messages: &mpsc::Receiver<Message>, lost: &AtomicU64) {
     let mut was_told = false;
-    while let Ok(first) = lines.recv() {
-        let mut batch = first;
-        let mut count = 1;
-        for line in lines.try_iter().take(QUEUE) {
-            batch.push_str(&line);
-            count += 1;
+    while let Ok(first) = messages.recv() {
+        let (mut batch, mut count, mut flush) = (String::new(), 0, None);
+        for message in std::iter::once(first).chain(messages.try_iter().take(QUEUE)) {
+            match message {
+                Message::Line(line) => {
+                    batch.push_str(&line);
+                    count += 1;
+                }
+                Message::Flush(done) => {
+                    flush = Some(done);
+                    break;
+                }
+            }
         }
-        let written = match target {
-            RecordTarget::None => Ok(()),
-            RecordTarget::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(batch.as_bytes()).and_then(|()| stdout.flush())
-            }
-            RecordTarget::File(path) => {
-                open(path).and_then(|mut file| file.write_all(batch.as_bytes()))
-            }
-        };
-        match written {
+        match write_batch(target, &batch) {
             Ok(()) => was_told = false,
             Err(error) => {
                 lost.fetch_add(count, Ordering::Relaxed);
@@ -246,6 +270,23 @@ fn write_all(target: &RecordTarget, lines: &mpsc::Receiver<String>, lost: &Atomi
                     tracing::error!(%error, "records cannot be written; requests go on without them");
                 }
             }
+        }
+        if let Some(done) = flush {
+            // Whoever does not wait any more does not mind.
+            let _ = done.send(());
+        }
+    }
+}
+
+fn write_batch(target: &RecordTarget, batch: &str) -> io::Result<()> {
+    match target {
+        RecordTarget::None => Ok(()),
+        RecordTarget::Stdout => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(batch.as_bytes()).and_then(|()| stdout.flush())
+        }
+        RecordTarget::File(path) => {
+            open(path).and_then(|mut file| file.write_all(batch.as_bytes()))
         }
     }
 }

@@ -47,13 +47,15 @@ class Function:
     def __init__(self, spec, rng):
         self.id, self.routes, self.executor, self.policy, self.rate, self.median, self.shares = spec
         self.rng = rng
-        self.requests = self.guest_errors = self.not_found = 0
+        self.digest = hashlib.sha256(self.id.encode()).hexdigest()
+        self.clear()
+
+    def clear(self):
+        self.requests = self.not_found = self.busy = 0
         self.errors = {kind: 0 for kind in self.shares}
         self.times = [0] * (len(BOUNDS) + 1)
         self.starts = [0] * (len(BOUNDS) + 1)
         self.sum = self.started = 0.0
-        self.busy = 0
-        self.digest = hashlib.sha256(self.id.encode()).hexdigest()
 
     @staticmethod
     def count(buckets, seconds):
@@ -61,8 +63,8 @@ class Function:
 
     def second(self, now, application, failures):
         """One second of requests."""
-        self.rate_now = self.rate * self.rng.uniform(0.85, 1.15)
-        n = int(self.rate_now) + (self.rng.random() < self.rate_now % 1)
+        rate = self.rate * self.rng.uniform(0.85, 1.15)
+        n = int(rate) + (self.rng.random() < rate % 1)
         for _ in range(n):
             self.requests += 1
             seconds = self.median * self.rng.lognormvariate(0, 0.55)
@@ -143,6 +145,12 @@ class World:
                 function.second(self.now - self.rng.randrange(1000), name, self.failures)
         del self.failures[:-14]
 
+    def forget(self):
+        """All counters begin anew."""
+        for *_, functions in self.applications:
+            for function in functions:
+                function.clear()
+
     def fail(self, message):
         """A failure of the first application's second function, whose guest says MESSAGE."""
         name, *_, functions = self.applications[0]
@@ -168,7 +176,8 @@ class World:
                     "functions": functions,
                 })
             # Not in any order, as far as the page may know.
-            self.rng.shuffle(applications)
+            for some in [applications] + [a["functions"] for a in applications]:
+                random.shuffle(some)
             return {"version": "0.1.0", "started": self.started, "now": self.now, "ready": True,
                     "draining": False, "connections": 37, "applications": applications,
                     "failures": list(self.failures), **self.changes}

@@ -149,7 +149,7 @@ async fn what_a_function_is_granted_it_has_and_what_it_prints_is_recorded() {
     assert_eq!(get(host.address(), "/output").await.unwrap().text(), "printed");
     let records = host.records().await;
     let output = |stream: &str| {
-        let found = records.iter().find(|r| r["kind"] == "output" && r["stream"] == stream);
+        let found = records.iter().find(|r| r["record"] == "output" && r["stream"] == stream);
         found.expect("a record of output")["text"].as_str().unwrap().to_owned()
     };
     assert_eq!(output("stdout"), "to the output\n");

@@ -19,8 +19,8 @@ pub struct Host {
 /// The examples' handlers and those that misbehave.
 pub fn example(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/components").join(name);
-    assert!(path.exists(), "no {}; try: examples/build components", path.display());
-    path
+    let found = path.canonicalize();
+    found.unwrap_or_else(|_| panic!("no {}; try: examples/build components", path.display()))
 }
 
 /// The program that worker processes are: built beside the tests.
@@ -93,9 +93,10 @@ impl Host {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Failures of one kind, as the metrics count them.
+    /// Failures of one kind, or of all, as the metrics count them.
     pub async fn failures(&self, reason: &str) -> f64 {
-        self.metric("faas_errors_total", &[&format!("reason=\"{reason}\"")]).await
+        let part = if reason.is_empty() { String::new() } else { format!("reason=\"{reason}\"") };
+        self.metric("faas_errors_total", &[&part]).await
     }
 
     /// Waits until a condition holds, for things that are to happen soon.

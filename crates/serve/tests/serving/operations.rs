@@ -103,7 +103,7 @@ async fn each_request_has_one_record() {
     get(host.address(), "/tag?secret").await.unwrap();
     get(host.address(), "/bytes?5000").await.unwrap();
     let records = host.records().await;
-    let accesses: Vec<_> = records.iter().filter(|record| record["kind"] == "access").collect();
+    let accesses: Vec<_> = records.iter().filter(|record| record["record"] == "access").collect();
     assert_eq!(accesses.len(), 2);
     assert_eq!((&accesses[1]["status"], &accesses[1]["bytes"]), (&200.into(), &5000.into()));
     assert_eq!(accesses[0]["path"], "/tag");

@@ -41,7 +41,7 @@ async fn a_bad_version_leaves_the_old_one_in_place() {
         ("spin_manifest_version = 2\nnonsense", "app.toml:2"),
         (&*unruly("").replace("unruly.wasm", "missing.wasm"), "missing.wasm"),
         (&*unruly("").replace("{examples}/unruly.wasm", "{dir}/bad.wasm"), "unruly"),
-        (&*unruly("").replace("unruly.wasm", "greeter.wasm"), "incoming-handler"),
+        (&*unruly("").replace("unruly.wasm", "host.wasm"), "incoming-handler"),
     ] {
         write_manifest(host.dir.path(), bad);
         let errors = host.server.reload().await;

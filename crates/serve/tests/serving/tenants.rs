@@ -97,7 +97,7 @@ async fn a_tenant_beyond_its_memory_waits_and_others_do_not() {
     let dir = tempfile::tempdir().unwrap();
     let greedy = tenant("greedy", "\"greedy.example\"")
         .replace("hosts", "memory = \"80M\"\nhosts")
-        .replace("[component.unruly]", "[component.unruly]\nlimits = { memory = \"64M\", heap = \"8M\", stack = \"512K\", deadline = \"none\" }");
+        .replace("environment", "limits = { memory = \"64M\", heap = \"8M\", stack = \"512K\", deadline = \"none\" }\nenvironment");
     let server = serve(dir.path(), &[greedy, tenant("calm", "")]).await.unwrap();
     let address = server.address();
     let mut holding = Vec::new();
