@@ -29,6 +29,9 @@ pub struct Arguments {
     /// Records of requests: - for the standard output, none, or a file
     #[arg(long, value_name = "FILE", default_value = "-")]
     access_log: String,
+    /// Sends traces and logs to a collector, by OTLP over HTTP in JSON: http://127.0.0.1:4318
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// Requests that functions work on at a time, all tenants' together
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     concurrency: usize,
@@ -82,6 +85,7 @@ fn settings(arguments: &Arguments, threads: Option<usize>) -> Result<Settings, F
         "none" => RecordTarget::None,
         path => RecordTarget::File(path.into()),
     };
+    settings.otlp.clone_from(&arguments.otlp);
     settings.concurrency = arguments.concurrency.max(1);
     settings.connections = arguments.connections.max(1);
     settings.drain_timeout = Duration::from_secs(arguments.drain);

@@ -47,8 +47,7 @@ pub(crate) async fn answer(
     client: SocketAddr,
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
-    let trace = trace_of(request.headers());
-    let mut story = Story::new(Arc::clone(&shared), client, &request, trace);
+    let mut story = Story::new(Arc::clone(&shared), client, &request);
     if let Err(problem) = check_framing(&request) {
         shared.counts.malformed.fetch_add(1, Ordering::Relaxed);
         return refusal(story, Failure::BadRequest, StatusCode::BAD_REQUEST, problem);
@@ -130,16 +129,16 @@ struct Routed {
 /// A failure, the status that says it, and what else is said.
 type Refused = (Failure, StatusCode, &'static str);
 
-/// The trace that a request belongs to, as a child of what its client says, or a new one.
-fn trace_of(headers: &HeaderMap) -> TraceContext {
+/// The trace that a request belongs to, and the client's span in it, of which it is a part; or a new trace.
+fn trace_of(headers: &HeaderMap) -> (TraceContext, Option<[u8; 8]>) {
     let mut random = [0; 24];
     // Without randomness traces cannot be told apart; requests are answered all the same.
     let _ = getrandom::fill(&mut random);
     let mut own = [0; 8];
     own.copy_from_slice(&random[16..]);
     match TraceContext::received(headers) {
-        Some(parent) => parent.child(own),
-        None => TraceContext::new(random, true),
+        Some(parent) => (parent.child(own), Some(parent.span_id)),
+        None => (TraceContext::new(random, true), None),
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::admin;
 use crate::cron;
 use crate::deploy::{self, AllMetrics, DeployError, Deployment, FileMark, TenantSettings, Tenants};
+use crate::telemetry::export::Export;
 use crate::telemetry::records::{Audit, RecordTarget, Records, unix_millis};
 
 /// How a server is set up.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub records: RecordTarget,
     /// Whether each request has a record.
     pub accesses: bool,
+    /// The URL of a collector that takes traces and logs by OTLP over HTTP, below which `/v1/traces` and `/v1/logs` are.
+    pub otlp: Option<String>,
     /// Requests that functions work on at a time, all tenants' together.
     pub concurrency: usize,
     /// Connections at a time. More wait to be accepted.
@@ -70,6 +73,7 @@ impl Settings {
             worker: None,
             records: RecordTarget::Stdout,
             accesses: true,
+            otlp: None,
             concurrency: 1024,
             connections: 16_384,
             header_timeout: Duration::from_secs(30),
@@ -98,6 +102,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nothing can be sent to the collector that was named.
+    #[error("the collector {0}")]
+    Collector(String),
     /// Records cannot be written.
     #[error("records cannot be written: {0}; try: another file for them")]
     Records(std::io::Error),
@@ -233,8 +240,10 @@ impl Server {
     /// # Errors
     /// [`StartError`].
     pub async fn start(settings: Settings, paths: &[PathBuf]) -> Result<Self, StartError> {
-        let records =
-            Records::start(&settings.records, settings.accesses).map_err(StartError::Records)?;
+        let export = settings.otlp.as_deref().map(Export::start).transpose();
+        let export = export.map_err(StartError::Collector)?;
+        let records = Records::start(&settings.records, settings.accesses, export);
+        let records = records.map_err(StartError::Records)?;
         // Before anything is compiled: a mistake here should not take minutes to be told.
         let listener = listen(settings.listen).await?;
         let admin_listener = match settings.admin {
@@ -339,6 +348,9 @@ impl Server {
             digest: None,
             detail: format!("{left} connections were cut off"),
         });
+        if let Some(export) = self.shared.records.export() {
+            export.flush().await;
+        }
         let shared = Arc::clone(&self.shared);
         // A thread that may wait. If there is none any more, nothing is written either.
         let _ = tokio::task::spawn_blocking(move || shared.records.flush()).await;

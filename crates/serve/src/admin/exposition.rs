@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::deploy::Function;
 use crate::server::Shared;
 use crate::telemetry::Failure;
-use crate::telemetry::metrics::Exposition;
+use crate::telemetry::export::Export;
+use crate::telemetry::metrics::{Exposition, Histogram};
 
 /// All metrics, as they are now.
 pub(super) fn text(shared: &Shared) -> String {
@@ -72,6 +73,11 @@ fn of_server(shared: &Shared, page: &mut Exposition) {
             "Records that could not be written.",
             shared.records.lost(),
         ),
+        (
+            "sandgrain_lost_telemetry_total",
+            "Spans and log records that no collector has taken.",
+            shared.records.export().map_or(0, Export::lost),
+        ),
     ] {
         page.family(name, "counter", help);
         page.value(name, "", value);
@@ -134,7 +140,8 @@ fn of_functions(functions: &[(String, &Arc<Function>)], page: &mut Exposition) {
             page.value(name, &format!("{labels},class=\"{}xx\"", class + 1), count);
         }
     }
-    let times: [(&str, &str, fn(&Function) -> &crate::telemetry::metrics::Histogram); 3] = [
+    type Times = fn(&Function) -> &Histogram;
+    let times: [(&str, &str, Times); 3] = [
         ("faas_invoke_duration_seconds", "From a call's start to its end.", |f| &f.metrics.invoke),
         ("faas_init_duration_seconds", "How long requests waited for a VM.", |f| &f.metrics.init),
         ("sandgrain_queue_duration_seconds", "How long requests waited for their turn.", |f| {

@@ -75,7 +75,7 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
             own.give(Ok(response.map(Source::Guest)));
         });
         let result = handled.await;
-        function.metrics.invoke.add(begun.elapsed());
+        story.called(begun);
         settle(&shared, &function, &story, &mut vm.sandbox, result.err(), &give);
         drop(vm);
         drop(permit);

@@ -93,7 +93,7 @@ async fn run(
         Ok(()) => enter(&mut vm.sandbox, &entrypoint).await,
         Err(error) => Err(error),
     };
-    function.metrics.invoke.add(begun.elapsed());
+    story.called(begun);
     let failed = match (result, printed.end()) {
         (Ok(0), Ok(())) => None,
         (Ok(0), Err(problem)) => Some(bad_head(&problem)),
@@ -146,7 +146,7 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
     };
     let begun = Instant::now();
     let result = vm.sandbox.run_async().await;
-    function.metrics.invoke.add(begun.elapsed());
+    story.called(begun);
     let failed = match result {
         Ok(0) => None,
         Ok(code) => Some(Error::Exit(code)),

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Request, Version, header};
+use http::{Request, Version, header};
 
 use crate::deploy::Function;
 use crate::server::Shared;
 use crate::telemetry::Failure;
-use crate::telemetry::records::{Access, Crash, cut};
+use crate::telemetry::export::Export;
+use crate::telemetry::otlp_json::{Span, SpanKind, Value};
+use crate::telemetry::records::{Access, Crash, cut, unix_nanos};
 use crate::telemetry::trace_context::TraceContext;
 
 /// A request from its beginning to its end. Dropped when both its answer and its function are done: then it is
@@ -24,10 +26,14 @@ pub(crate) struct Story {
     protocol: &'static str,
     begun: Instant,
     trace: TraceContext,
+    /// The client's span, if it has said which.
+    parent: Option<[u8; 8]>,
     function: Option<Arc<Function>>,
     status: AtomicU16,
     bytes: AtomicU64,
     failure: OnceLock<Failure>,
+    /// How long after the beginning the function was called, and for how long.
+    call: OnceLock<(Duration, Duration)>,
 }
 
 /// What stands in place of a method where a schedule has a function run.
@@ -40,12 +46,8 @@ fn kept(text: &str) -> String {
 }
 
 impl Story {
-    pub(super) fn new<B>(
-        shared: Arc<Shared>,
-        client: SocketAddr,
-        request: &Request<B>,
-        trace: TraceContext,
-    ) -> Self {
+    pub(super) fn new<B>(shared: Arc<Shared>, client: SocketAddr, request: &Request<B>) -> Self {
+        let (trace, parent) = super::trace_of(request.headers());
         let of_header = || request.headers().get(header::HOST)?.to_str().ok();
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         Self {
@@ -61,18 +63,19 @@ impl Story {
             },
             begun: Instant::now(),
             trace,
+            parent,
             function: None,
             status: AtomicU16::new(0),
             bytes: AtomicU64::new(0),
             failure: OnceLock::new(),
+            call: OnceLock::new(),
         }
     }
 
     /// That of a run that nobody has asked for but a schedule.
     pub(super) fn scheduled(shared: Arc<Shared>, schedule: &str) -> Self {
         let client = shared.address;
-        let mut story =
-            Self::new(shared, client, &Request::new(()), super::trace_of(&HeaderMap::new()));
+        let mut story = Self::new(shared, client, &Request::new(()));
         story.method = SCHEDULE.to_owned();
         story.path = schedule.to_owned();
         story
@@ -121,6 +124,16 @@ impl Story {
         self.failure.get().copied()
     }
 
+    /// The function has run, from then until now.
+    pub(super) fn called(&self, begun: Instant) {
+        let took = begun.elapsed();
+        if let Some(function) = &self.function {
+            function.metrics.invoke.add(took);
+        }
+        // There is one call for each request.
+        let _ = self.call.set((begun.saturating_duration_since(self.begun), took));
+    }
+
     /// The status that the client is sent.
     pub(super) fn answered(&self, status: http::StatusCode) {
         self.status.store(status.as_u16(), Ordering::Relaxed);
@@ -141,7 +154,7 @@ impl Story {
             sandgrain::Error::Trap(trap) => trap.backtrace().collect(),
             _ => Vec::new(),
         };
-        self.shared.records.crash(Crash {
+        let crash = Crash {
             application: function.application.to_string(),
             tenant: function.tenant.to_string(),
             function: function.id.to_string(),
@@ -155,6 +168,61 @@ impl Story {
             backtrace,
             exits,
             trace_id: self.trace_id(),
+        };
+        self.shared.records.crash(crash, &self.trace);
+    }
+
+    /// The request as a span, for a collector, and its function's call as another.
+    fn export(&self, export: &Export) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let end = unix_nanos();
+        let start = end.saturating_sub(nanos(self.begun.elapsed()));
+        if let Some((after, took)) = self.call.get() {
+            let mut random = [0; 8];
+            // As for all spans: without randomness they cannot be told apart.
+            let _ = getrandom::fill(&mut random);
+            let start = start.saturating_add(nanos(*after));
+            export.span(Span {
+                span_id: self.trace.child(random).span_id,
+                trace_id: self.trace.trace_id,
+                parent: Some(self.trace.span_id),
+                name: "call".to_owned(),
+                kind: SpanKind::Internal,
+                start_unix_nano: start,
+                end_unix_nano: start.saturating_add(nanos(*took)),
+                attributes: Vec::new(),
+                error: None,
+            });
+        }
+        let status = self.status.load(Ordering::Relaxed);
+        let mut attributes: Vec<(&'static str, Value)> = vec![
+            ("http.request.method", self.method.as_str().into()),
+            ("url.path", self.path.as_str().into()),
+            ("server.address", self.host.as_str().into()),
+            ("client.address", self.client.ip().to_string().into()),
+            ("http.response.status_code", i64::from(status).into()),
+        ];
+        let name = match &self.function {
+            Some(function) => {
+                attributes.extend([
+                    ("faas.name", Value::from(&*function.id)),
+                    ("sandgrain.application", Value::from(&*function.application)),
+                    ("sandgrain.tenant", Value::from(&*function.tenant)),
+                ]);
+                function.id.to_string()
+            }
+            None => "unrouted".to_owned(),
+        };
+        export.span(Span {
+            trace_id: self.trace.trace_id,
+            span_id: self.trace.span_id,
+            parent: self.parent,
+            name,
+            kind: SpanKind::Server,
+            start_unix_nano: start,
+            end_unix_nano: end,
+            attributes,
+            error: self.failure().map(|failure| failure.name().to_owned()),
         });
     }
 }
@@ -164,6 +232,11 @@ impl Drop for Story {
         if self.status.load(Ordering::Relaxed) == 0 && self.method != SCHEDULE {
             // It went while it waited.
             self.fail(Failure::ClientGone);
+        }
+        if self.trace.sampled
+            && let Some(export) = self.shared.records.export()
+        {
+            self.export(export);
         }
         if !self.shared.records.has_accesses() {
             return;

@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(read.cumulative[1], 2);
         assert_eq!(read.cumulative[BOUNDS.iter().position(|b| *b == 1.0).unwrap()], 3);
         assert_eq!((read.cumulative[BOUNDS.len() - 1], read.count()), (3, 4));
-        assert!((read.sum - 3601.000_201).abs() < 1e-6, "{}", read.sum);
+        assert!((read.sum - 3_601.000_201).abs() < 1e-6, "{}", read.sum);
     }
 
     #[test]

@@ -41,8 +41,6 @@ pub enum SpanKind {
     Internal,
     /// The answer to a request.
     Server,
-    /// A request to others.
-    Client,
 }
 
 /// Something that was logged.
@@ -148,7 +146,6 @@ fn span(span: &Span) -> Json {
     let kind = match span.kind {
         SpanKind::Internal => 1,
         SpanKind::Server => 2,
-        SpanKind::Client => 3,
     };
     let mut json = json!({
         "traceId": trace_id(span.trace_id),

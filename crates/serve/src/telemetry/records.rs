@@ -14,6 +14,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use super::export::Export;
+use super::otlp_json::{LogRecord, Severity, Value};
+use super::trace_context::TraceContext;
+
 /// Records that wait to be written, at the most.
 const QUEUE: usize = 8192;
 /// Failures that are kept for the status page.
@@ -132,12 +136,19 @@ pub(crate) struct Records {
     accesses: bool,
     recent: Mutex<VecDeque<Recent>>,
     lost: Arc<AtomicU64>,
+    export: Option<Export>,
 }
 
 /// Unix time in milliseconds. A clock that stands before 1970 counts as 1970.
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Unix time in nanoseconds.
+pub(crate) fn unix_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A guest's text, cut where it is long.
@@ -150,15 +161,20 @@ pub(crate) fn cut(text: &[u8]) -> String {
 }
 
 impl Records {
-    /// Begins to write; `accesses`: whether each request has a record, too.
+    /// Begins to write; `accesses`: whether each request has a record, too. Audit records and crashes are also sent
+    /// to a collector, if there is one.
     ///
     /// # Errors
     /// If a thread cannot be started, or the file not be opened.
-    pub(crate) fn start(target: &RecordTarget, accesses: bool) -> io::Result<Self> {
+    pub(crate) fn start(
+        target: &RecordTarget,
+        accesses: bool,
+        export: Option<Export>,
+    ) -> io::Result<Self> {
         let lost = Arc::<AtomicU64>::default();
         let (recent, accesses) = (Mutex::default(), accesses && *target != RecordTarget::None);
         if *target == RecordTarget::None {
-            return Ok(Self { sender: None, thread: None, accesses, recent, lost });
+            return Ok(Self { sender: None, thread: None, accesses, recent, lost, export });
         }
         if let RecordTarget::File(path) = target {
             open(path)?;
@@ -168,7 +184,7 @@ impl Records {
         let thread = std::thread::Builder::new()
             .name("sandgrain-records".to_owned())
             .spawn(move || write_all(&target, &receiver, &count))?;
-        Ok(Self { sender: Some(sender), thread: Some(thread), accesses, recent, lost })
+        Ok(Self { sender: Some(sender), thread: Some(thread), accesses, recent, lost, export })
     }
 
     fn write<T: Serialize>(&self, record: &'static str, content: &T) {
@@ -195,14 +211,53 @@ impl Records {
 
     pub(crate) fn audit(&self, audit: &Audit<'_>) {
         self.write("audit", audit);
+        let Some(export) = &self.export else { return };
+        let named = [
+            ("sandgrain.application", audit.application),
+            ("sandgrain.tenant", audit.tenant),
+            ("faas.name", audit.function),
+            ("sandgrain.digest", audit.digest),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?))));
+        export.log(LogRecord {
+            time_unix_nano: unix_nanos(),
+            severity: match audit.event {
+                "reload-failed" | "memory-quota-reached" => Severity::Warn,
+                _ => Severity::Info,
+            },
+            body: format!("{}: {}", audit.event, audit.detail),
+            attributes: named.collect(),
+            trace: None,
+        });
+    }
+
+    /// Where spans are sent, if anywhere.
+    pub(crate) fn export(&self) -> Option<&Export> {
+        self.export.as_ref()
     }
 
     pub(crate) fn output(&self, output: &Output<'_>) {
         self.write("output", output);
     }
 
-    pub(crate) fn crash(&self, crash: Crash) {
+    pub(crate) fn crash(&self, crash: Crash, trace: &TraceContext) {
         self.write("crash", &crash);
+        if let Some(export) = &self.export {
+            export.log(LogRecord {
+                time_unix_nano: unix_nanos(),
+                severity: Severity::Error,
+                body: crash.message.clone(),
+                attributes: vec![
+                    ("sandgrain.application", crash.application.as_str().into()),
+                    ("sandgrain.tenant", crash.tenant.as_str().into()),
+                    ("faas.name", crash.function.as_str().into()),
+                    ("sandgrain.digest", crash.digest.as_str().into()),
+                    ("error.type", crash.kind.into()),
+                    ("exception.stacktrace", crash.backtrace.join("\n").into()),
+                ],
+                trace: Some((trace.trace_id, trace.span_id)),
+            });
+        }
         let crash = Recent { time: unix_millis(), crash };
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.truncate(RECENT - 1);

@@ -77,7 +77,8 @@ async fn http_2_without_tls_carries_many_requests_at_a_time() {
     let requests = (0..40).map(|number| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
-            let uri = format!("http://test/tag?{number}");
+            let uri = http::Uri::builder().scheme("http").authority("test");
+            let uri = uri.path_and_query(format!("/tag?{number}")).build().unwrap();
             let request = http::Request::get(uri).body(Full::<bytes::Bytes>::default()).unwrap();
             let response = sender.send_request(request).await.unwrap();
             assert_eq!(response.status(), 200);

@@ -229,7 +229,7 @@ async fn an_address_that_is_taken_is_told_at_once() {
         }
         let begun = Instant::now();
         let error = sandgrain_serve::Server::start(settings, std::slice::from_ref(&path)).await;
-        let text = error.err().expect("it cannot start").to_string();
+        let text = error.expect_err("it cannot start").to_string();
         assert!(text.contains("cannot listen at 127.0.0.1") && text.contains("try:"), "{text}");
         assert!(begun.elapsed() < Duration::from_secs(5));
     }

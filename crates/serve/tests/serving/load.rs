@@ -112,7 +112,8 @@ async fn over_http_2(host: &Host, next: &AtomicU64, total: u64) -> u64 {
         }
         count += 1;
         let (path, statuses) = asked(number);
-        let uri = format!("http://test{path}");
+        let uri = http::Uri::builder().scheme("http").authority("test");
+        let uri = uri.path_and_query(&path).build().unwrap();
         let request = http::Request::get(uri).body(Full::<bytes::Bytes>::default()).unwrap();
         let response = sender.send_request(request).await;
         let response = response.unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -117,3 +117,97 @@ async fn each_request_has_one_record() {
         );
     }
 }
+
+/// A collector that takes what it is sent: what it was asked for, and the JSON.
+async fn collector()
+-> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(String, serde_json::Value)>) {
+    use http_body_util::BodyExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let sender = sender.clone();
+            let service =
+                hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    let sender = sender.clone();
+                    async move {
+                        let path = request.uri().path().to_owned();
+                        let body = request.into_body().collect().await.unwrap().to_bytes();
+                        sender.send((path, serde_json::from_slice(&body).unwrap())).unwrap();
+                        Ok::<_, std::convert::Infallible>(http::Response::new(String::from("{}")))
+                    }
+                });
+            let stream = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(stream, service),
+            );
+        }
+    });
+    (address, receiver)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_and_logs_are_sent_to_a_collector() {
+    let (address, mut received) = collector().await;
+    let host = Host::start_with(&unruly(""), |settings| {
+        settings.otlp = Some(format!("http://{address}/otel"));
+    })
+    .await;
+    let mut client = Client::connect(host.address()).await.unwrap();
+    client
+        .send(
+            b"GET /tag?x HTTP/1.1\r\nhost: test\r\n\
+              traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n",
+        )
+        .await
+        .unwrap();
+    assert_eq!(client.answer(false).await.unwrap().status, 200);
+    assert_eq!(get(host.address(), "/panic").await.unwrap().status, 502);
+    host.server.drain().await;
+    let (mut spans, mut logs) = (Vec::new(), Vec::new());
+    while let Ok((path, body)) = received.try_recv() {
+        match &*path {
+            "/otel/v1/traces" => spans.extend(
+                body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone(),
+            ),
+            "/otel/v1/logs" => logs.extend(
+                body["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap().clone(),
+            ),
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(spans.len(), 2, "{spans:?}");
+    let own =
+        spans.iter().find(|span| span["traceId"] == "0af7651916cd43dd8448eb211c80319c").unwrap();
+    assert_eq!(
+        (&own["parentSpanId"], &own["name"]),
+        (&"b7ad6b7169203331".into(), &"unruly".into())
+    );
+    let failed = spans.iter().find(|span| span["status"].is_object()).unwrap();
+    let crash =
+        logs.iter().find(|log| log["traceId"] == failed["traceId"]).expect("the crash's record");
+    assert!(crash["body"]["stringValue"].as_str().unwrap().contains("trap"), "{crash}");
+    assert!(logs.len() >= 3, "deploy, start, crash: {logs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_not_there_costs_no_request() {
+    let host = Host::start_with(&unruly(""), |settings| {
+        // Nobody listens at port 1.
+        settings.otlp = Some("http://127.0.0.1:1".to_owned());
+    })
+    .await;
+    for _ in 0..5 {
+        assert_eq!(get(host.address(), "/tag?x").await.unwrap().status, 200);
+    }
+    host.eventually("the loss is counted", async |host| {
+        host.metric("sandgrain_lost_telemetry_total", &[]).await >= 5.0
+    })
+    .await;
+    let mut settings = crate::host::settings(host.dir.path());
+    settings.otlp = Some("https://127.0.0.1:1".to_owned());
+    let error = sandgrain_serve::Server::start(settings, &[]).await.err().unwrap().to_string();
+    assert!(error.contains("http://") && error.contains("try:"), "{error}");
+}

@@ -73,7 +73,7 @@ fn a_request_is_answered_while_both_bodies_go_on() {
         .header("host", "other.example")
         .body(Pieces(pieces))
         .unwrap();
-    let Incoming { request, response_outparam, response } =
+    let Incoming { request, response_outparam, response, end: _end } =
         guest.wasi.incoming_request(request).unwrap();
 
     assert_eq!(guest.http::<u32>("[method]incoming-request.method", request), 3);
