@@ -263,7 +263,6 @@ impl<W> Admission<W> {
     }
 
     /// How many run, for whomever.
-    #[cfg(test)]
     pub(crate) fn running(&self) -> usize {
         self.functions.values().map(|function| function.running).sum()
     }

@@ -252,6 +252,6 @@ fn passed_on(request: Request<Incoming>, story: &Arc<Story>, routed: &Routed) ->
     if let Ok(value) = HeaderValue::from_str(&story.trace().to_string()) {
         headers.insert("traceparent", value);
     }
-    let upload = Upload::new(body, Arc::clone(story));
+    let upload = Upload::new(body, story);
     Request::from_parts(parts, upload)
 }

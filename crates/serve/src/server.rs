@@ -337,8 +337,16 @@ impl Server {
     /// of them have ended by themselves.
     pub async fn drain(mut self) -> bool {
         self.shared.draining.send_replace(true);
-        let ended = tokio::time::timeout(self.shared.settings.drain_timeout, &mut self.connections);
-        let is_clean = ended.await.is_ok();
+        let ended = async {
+            // A panic in it has been reported by the panic hook, and has ended it.
+            let _ = (&mut self.connections).await;
+            // A function can go on for a moment when its answer is complete.
+            while self.shared.tenants.running() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let is_clean =
+            tokio::time::timeout(self.shared.settings.drain_timeout, ended).await.is_ok();
         let left = self.shared.counts.connections.load(Ordering::Relaxed);
         self.shared.records.audit(&Audit {
             event: "end",

@@ -42,6 +42,11 @@ impl Gate {
         self.admission.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many run, for whomever.
+    pub(crate) fn running(&self) -> usize {
+        self.admission().running()
+    }
+
     /// A new tenant.
     pub(crate) fn add_tenant(&self, bounds: Bounds) -> u64 {
         self.admission().add_tenant(bounds)

@@ -90,6 +90,11 @@ impl Tenants {
         Ok(tenant)
     }
 
+    /// Requests that functions work on, all tenants' together.
+    pub(crate) fn running(&self) -> usize {
+        self.gate.running()
+    }
+
     /// All that there are.
     pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);

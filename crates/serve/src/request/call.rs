@@ -78,6 +78,8 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
         story.called(begun);
         settle(&shared, &function, &story, &mut vm.sandbox, result.err(), &give);
         drop(vm);
+        // Who waits for the last one to leave finds all told of it.
+        drop(story);
         drop(permit);
     });
     finish(method, story, limit, answered, task.abort_handle()).await

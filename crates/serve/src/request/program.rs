@@ -104,6 +104,8 @@ async fn run(
     settle(&shared, &function, &story, &mut vm.sandbox, failed, &give);
     printed.close(is_complete);
     drop(vm);
+    // Who waits for the last one to leave finds all told of it.
+    drop(story);
     drop(permit);
 }
 
@@ -155,6 +157,8 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
     let (give, _nobody) = Give::new();
     settle(&shared, &function, &story, &mut vm.sandbox, failed, &give);
     drop(vm);
+    // Who waits for the last one to leave finds all told of it.
+    drop(story);
     drop(permit);
 }
 

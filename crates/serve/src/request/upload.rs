@@ -1,7 +1,7 @@
 //! The body of a request, on its way to the function.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,18 +23,21 @@ pub(crate) struct Upload {
     patience: Duration,
     /// Runs while the client does not send.
     stalled: Option<Pin<Box<Sleep>>>,
-    story: Arc<Story>,
+    /// A VM that waits to be dropped may have the body still, and must not hold back what is told of the request.
+    story: Weak<Story>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, story: Arc<Story>) -> Self {
+    pub(super) fn new(body: Incoming, story: &Arc<Story>) -> Self {
         let patience = story.shared().settings.body_timeout;
         let left = story.body_limit();
-        Self { body, left, patience, stalled: None, story }
+        Self { body, left, patience, stalled: None, story: Arc::downgrade(story) }
     }
 
     fn fail(&mut self, failure: Failure, text: &str) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        self.story.fail(failure);
+        if let Some(story) = self.story.upgrade() {
+            story.fail(failure);
+        }
         Poll::Ready(Some(Err(text.to_owned())))
     }
 }

@@ -94,12 +94,10 @@ async fn a_function_that_fails_every_time_fails_by_itself() {
 async fn a_client_that_goes_stops_its_function() {
     let host = Host::start(&unruly("limits = { deadline = \"none\", concurrency = 1 }")).await;
     for path in ["/spin", "/sleep?3600000"] {
+        host.runs(0).await;
         let mut client = Client::connect(host.address()).await.unwrap();
         client.send(format!("GET {path} HTTP/1.1\r\nhost: t\r\n\r\n").as_bytes()).await.unwrap();
-        host.eventually("it runs", async |host| {
-            host.metric("sandgrain_requests_running", &[]).await == 1.0
-        })
-        .await;
+        host.runs(1).await;
         drop(client);
         // There is room for one only: this is served when the other is gone.
         serves_on(&host).await;
@@ -141,10 +139,7 @@ async fn clients_that_are_too_slow_are_cut_off() {
     serves_on(&host).await;
     assert!(slow.is_closed().await);
     assert_eq!(silent.answer(false).await.unwrap().status, 408);
-    host.eventually("nobody is served any more", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 0.0
-    })
-    .await;
+    host.runs(0).await;
     assert_eq!(host.failures("client_slow").await, 1.0);
     assert_eq!(host.failures("client_gone").await, 1.0);
     serves_on(&host).await;
@@ -196,12 +191,10 @@ async fn requests_whose_end_can_be_read_in_two_ways_are_refused() {
 async fn a_worker_that_dies_takes_its_own_requests_along_and_no_others() {
     let host = Host::start(&unruly("limits = { deadline = \"20s\" }")).await;
     serves_on(&host).await;
+    host.runs(0).await;
     let address = host.address();
     let waiting = tokio::spawn(async move { get(address, "/sleep?10000").await.unwrap() });
-    host.eventually("it runs", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 1.0
-    })
-    .await;
+    host.runs(1).await;
     let status = host.status().await;
     for worker in status["applications"][0]["workers"].as_array().unwrap() {
         let pid = worker["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();

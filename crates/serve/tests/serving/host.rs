@@ -108,6 +108,14 @@ impl Host {
         }
     }
 
+    /// Waits until so many requests run: a function can go on for a moment when its answer is complete.
+    pub async fn runs(&self, count: u32) {
+        self.eventually("so many run", async |host| {
+            host.metric("sandgrain_requests_running", &[]).await == f64::from(count)
+        })
+        .await;
+    }
+
     /// Ends the server, and reads all of its records.
     pub async fn records(self) -> Vec<Value> {
         let Self { server, dir } = self;

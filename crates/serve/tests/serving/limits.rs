@@ -54,10 +54,7 @@ async fn who_finds_no_place_in_the_queue_is_asked_to_come_back() {
     let address = host.address();
     let ask = move || tokio::spawn(async move { get(address, "/sleep?1500").await.unwrap() });
     let first = ask();
-    host.eventually("one runs", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 1.0
-    })
-    .await;
+    host.runs(1).await;
     let second = ask();
     host.eventually("one waits", async |host| {
         host.metric("sandgrain_requests_waiting", &[]).await == 1.0
@@ -79,10 +76,7 @@ async fn who_waits_too_long_is_asked_to_come_back() {
     .await;
     let address = host.address();
     let first = tokio::spawn(async move { get(address, "/sleep?3000").await.unwrap() });
-    host.eventually("one runs", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 1.0
-    })
-    .await;
+    host.runs(1).await;
     let answer = get(host.address(), "/tag?x").await.unwrap();
     assert_eq!((answer.status, answer.header("retry-after")), (503, "1"));
     assert_eq!(first.await.unwrap().status, 200);

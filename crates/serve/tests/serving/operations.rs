@@ -63,11 +63,9 @@ async fn who_is_being_served_when_the_server_is_to_end_is_served() {
     let address = host.address();
     let mut idle = Client::connect(address).await.unwrap();
     assert_eq!(idle.request("GET", "/tag?x", b"").await.unwrap().status, 200);
+    host.runs(0).await;
     let slow = tokio::spawn(async move { get(address, "/sleep?1000").await.unwrap() });
-    host.eventually("it runs", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 1.0
-    })
-    .await;
+    host.runs(1).await;
     let Host { server, dir } = host;
     let begun = Instant::now();
     let drained = tokio::spawn(server.drain());
@@ -89,10 +87,7 @@ async fn who_does_not_end_is_cut_off() {
     .await;
     let address = host.address();
     let stuck = tokio::spawn(async move { get(address, "/spin").await });
-    host.eventually("it runs", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 1.0
-    })
-    .await;
+    host.runs(1).await;
     assert!(!host.server.drain().await);
     assert!(stuck.await.unwrap().is_err());
 }
@@ -178,13 +173,16 @@ async fn traces_and_logs_are_sent_to_a_collector() {
             other => panic!("{other}"),
         }
     }
-    assert_eq!(spans.len(), 2, "{spans:?}");
-    let own =
-        spans.iter().find(|span| span["traceId"] == "0af7651916cd43dd8448eb211c80319c").unwrap();
-    assert_eq!(
-        (&own["parentSpanId"], &own["name"]),
-        (&"b7ad6b7169203331".into(), &"unruly".into())
-    );
+    assert_eq!(spans.len(), 4, "each request and each call: {spans:?}");
+    let named = |name: &str| {
+        let of = |span: &&serde_json::Value| {
+            span["traceId"] == "0af7651916cd43dd8448eb211c80319c" && span["name"] == name
+        };
+        spans.iter().find(of).unwrap()
+    };
+    let (own, call) = (named("unruly"), named("call"));
+    assert_eq!(own["parentSpanId"], "b7ad6b7169203331");
+    assert_eq!(call["parentSpanId"], own["spanId"]);
     let failed = spans.iter().find(|span| span["status"].is_object()).unwrap();
     let crash =
         logs.iter().find(|log| log["traceId"] == failed["traceId"]).expect("the crash's record");

@@ -17,12 +17,10 @@ async fn greets(host: &Host) -> String {
 async fn a_new_version_takes_the_place_of_the_old_one_which_ends_its_requests() {
     let host = Host::start(&greeting("old")).await;
     assert_eq!(greets(&host).await, "GREETING=old\n");
+    host.runs(0).await;
     let address = host.address();
     let slow = tokio::spawn(async move { get(address, "/sleep?1500").await.unwrap() });
-    host.eventually("it runs", async |host| {
-        host.metric("sandgrain_requests_running", &[]).await == 1.0
-    })
-    .await;
+    host.runs(1).await;
     write_manifest(host.dir.path(), &greeting("new"));
     assert!(host.server.reload().await.is_empty());
     assert_eq!(greets(&host).await, "GREETING=new\n");

@@ -100,24 +100,39 @@ async fn a_tenant_beyond_its_memory_waits_and_others_do_not() {
         .replace("environment", "limits = { memory = \"64M\", heap = \"8M\", stack = \"512K\", deadline = \"none\" }\nenvironment");
     let server = serve(dir.path(), &[greedy, tenant("calm", "")]).await.unwrap();
     let address = server.address();
-    let mut holding = Vec::new();
-    // Each takes 50 MB and keeps it: the second one is more than the tenant may have.
-    for _ in 0..3 {
-        let mut client = Client::connect(address).await.unwrap();
-        client.send(b"GET /hold?50000000 HTTP/1.1\r\nhost: greedy.example\r\n\r\n").await.unwrap();
-        holding.push(client);
-        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-    }
     let admin = server.admin_address().unwrap();
-    let metrics = crate::client::get(admin, "/metrics").await.unwrap().text();
-    let of = |name: &str| {
-        let line = metrics.lines().find(|line| line.starts_with(name) && line.contains("greedy"));
+    let value = async |name: &str| {
+        let text = crate::client::get(admin, "/metrics").await.unwrap().text();
+        let line = text.lines().find(|line| line.starts_with(name) && line.contains("greedy"));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap()
     };
-    assert!(of("sandgrain_tenant_memory_bytes") > 80e6, "{metrics}");
-    assert!(of("sandgrain_requests_waiting") >= 1.0, "{metrics}");
+    let until = async |name: &str, least: f64| {
+        let begun = std::time::Instant::now();
+        while value(name).await < least {
+            assert!(begun.elapsed().as_secs() < 30, "{name} is not {least} within 30 s");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    // Each takes 50 MB and keeps it: the second one is more than the tenant may have.
+    let mut holding = Vec::new();
+    for memory in [45e6, 90e6] {
+        holding.push(hold(address).await);
+        until("sandgrain_tenant_memory_bytes", memory).await;
+    }
+    // It is looked at four times a second.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    holding.push(hold(address).await);
+    until("sandgrain_requests_waiting", 1.0).await;
     assert_eq!(asks(&server, "calm.example").await.0, 200);
     // When they are gone, so is their memory, and the tenant is served again.
     drop(holding);
     assert_eq!(asks(&server, "greedy.example").await.0, 200);
+}
+
+/// Asks for a request that takes 50 MB and keeps it.
+async fn hold(address: std::net::SocketAddr) -> Client {
+    let mut client = Client::connect(address).await.unwrap();
+    let request = b"GET /hold?50000000 HTTP/1.1\r\nhost: greedy.example\r\n\r\n";
+    client.send(request).await.unwrap();
+    client
 }
