@@ -49,6 +49,7 @@ pub struct PoolBuilder {
     recipe: Recipe,
     policy: Policy,
     bounds: Bounds,
+    kept: Option<usize>,
     memory: u64,
 }
 
@@ -65,6 +66,14 @@ impl PoolBuilder {
     #[must_use]
     pub fn parked(mut self, count: RangeInclusive<usize>) -> Self {
         (self.bounds.min_ready, self.bounds.max_ready) = count.into_inner();
+        self
+    }
+
+    /// How many VMs that have served a tenant wait for it at the most, with [`Policy::Reset`] and [`Policy::Keep`]. Those
+    /// that are more than may be parked go again when they are not needed. Default: as many as may be parked.
+    #[must_use]
+    pub fn kept(mut self, most: usize) -> Self {
+        self.kept = Some(most);
         self
     }
 
@@ -118,8 +127,9 @@ impl PoolBuilder {
     /// # Errors
     /// [`Error::BadCall`] for bounds that contradict each other; [`Error::Host`] without threads for it. What is
     /// wrong with the sandboxes themselves, the first [`Pool::take`] says.
-    pub fn build(self) -> Result<Pool> {
-        let Bounds { min_ready, max_ready, max_total } = self.bounds;
+    pub fn build(mut self) -> Result<Pool> {
+        self.bounds.max_kept = self.kept.unwrap_or(self.bounds.max_ready);
+        let Bounds { min_ready, max_ready, max_total, .. } = self.bounds;
         if min_ready > max_ready || max_ready > max_total || max_total == 0 {
             return Err(Error::BadCall(format!(
                 "a pool with {min_ready} to {max_ready} parked VMs and at most {max_total} in all; the first \
@@ -229,7 +239,8 @@ impl Pool {
                 warm_up: None,
             },
             policy: Policy::default(),
-            bounds: Bounds { min_ready: 1, max_ready: 16, max_total: 64 },
+            bounds: Bounds { min_ready: 1, max_ready: 16, max_kept: 16, max_total: 64 },
+            kept: None,
             memory: 256 << 20,
         }
     }

@@ -131,7 +131,7 @@ fn the_page_tells_its_example_and_its_defaults_as_they_are() {
             let Use::Read { default, .. } = key.used else { continue };
             let is_number = default.bytes().all(|c| c.is_ascii_digit());
             let value = if is_number { default.to_owned() } else { format!("{default:?}") };
-            if default != "the application's" {
+            if !["the application's", "all other hosts"].contains(&default) {
                 text += &format!("{} = {value}\n", key.name);
             }
         }

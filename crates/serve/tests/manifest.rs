@@ -9,11 +9,15 @@ use std::path::Path;
 use std::time::Duration;
 
 /// A good manifest with these lines at its end, which belong to the component `a`.
-fn with(lines: &str) -> Manifest {
-    let text = format!(
+fn text_with(lines: &str) -> String {
+    format!(
         "spin_manifest_version = 2\napplication = {{ name = \"x\" }}\n[[trigger.http]]\nroute = \"/a\"\n\
          component = \"a\"\n[component.a]\nsource = \"a.wasm\"\n{lines}\n"
-    );
+    )
+}
+
+fn with(lines: &str) -> Manifest {
+    let text = text_with(lines);
     Manifest::parse(&text, "app.toml")
         .into_manifest()
         .unwrap_or_else(|report| panic!("{lines}: {report}"))
@@ -160,6 +164,21 @@ fn a_tenant_can_be_named_apart_from_the_application() {
         (manifest.tenant.name.as_str(), manifest.application.name.as_str()),
         ("acme.eu", "x")
     );
+}
+
+#[test]
+fn hosts_are_names_as_clients_ask_for_them() {
+    let manifest =
+        with("[tenant]\nhosts = [\"App.Example.com\", \"localhost\", \"[::1]\", \"10.0.0.1\"]");
+    assert_eq!(manifest.tenant.hosts, ["app.example.com", "localhost", "[::1]", "10.0.0.1"]);
+    for bad in
+        ["", "a.example:80", "a b", "*.example", "a..b", "a/b", "[::g]", "A.example\", \"a.example"]
+    {
+        let text = format!("[tenant]\nhosts = [\"{bad}\"]");
+        let report = Manifest::parse(&text_with(&text), "app.toml");
+        assert!(!report.is_good(), "{bad:?}");
+        assert!(report.to_string().contains("hosts in [tenant] has"), "{report}");
+    }
 }
 
 #[test]

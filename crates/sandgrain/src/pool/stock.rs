@@ -14,6 +14,8 @@ pub(super) struct Bounds {
     pub(super) min_ready: usize,
     /// VMs ready for use at the most.
     pub(super) max_ready: usize,
+    /// VMs at the most that have served a tenant and wait for it.
+    pub(super) max_kept: usize,
     /// VMs at the most, those in use included.
     pub(super) max_total: usize,
 }
@@ -68,6 +70,10 @@ pub(super) struct Stock<V> {
     target: usize,
     /// The fewest that were parked since the last look.
     low: usize,
+    /// The fewest that were kept since the last look.
+    low_kept: usize,
+    /// How many of the kept ones are too many.
+    spare_kept: usize,
     events: PoolStats,
 }
 
@@ -81,6 +87,8 @@ impl<V> Stock<V> {
             making: 0,
             target: bounds.min_ready,
             low: 0,
+            low_kept: 0,
+            spare_kept: 0,
             events: PoolStats::default(),
         }
     }
@@ -98,6 +106,7 @@ impl<V> Stock<V> {
         self.low = 0;
         self.target = (self.target * 2).clamp(1, self.bounds.max_ready.max(1));
         self.target = self.target.min(self.bounds.max_ready);
+        self.low_kept = 0;
         // One that waits for another tenant makes room.
         let in_the_way =
             (self.total() >= self.bounds.max_total).then(|| self.kept.pop_front()).flatten();
@@ -122,6 +131,7 @@ impl<V> Stock<V> {
         };
         if ready.is_some() {
             self.low = self.low.min(self.parked.len());
+            self.low_kept = self.low_kept.min(self.kept.len());
             self.events.hits += 1;
             self.in_use += 1;
         }
@@ -136,7 +146,7 @@ impl<V> Stock<V> {
     /// Keeps a VM for the tenant that it has served. What has to go for it.
     pub(super) fn keep(&mut self, tenant: Tenant, vm: V) -> Option<V> {
         self.kept.push_back((tenant, vm));
-        let too_many = self.kept.len() > self.bounds.max_ready;
+        let too_many = self.kept.len() > self.bounds.max_kept;
         too_many.then(|| self.kept.pop_front()).flatten().map(|(_, vm)| vm)
     }
 
@@ -173,17 +183,27 @@ impl<V> Stock<V> {
         let unneeded = std::mem::replace(&mut self.low, self.parked.len());
         self.target =
             (self.target - (unneeded.min(self.target)).div_ceil(2)).max(self.bounds.min_ready);
+        // As many as may be parked are kept as long as the pool is there.
+        let unneeded = std::mem::replace(&mut self.low_kept, self.kept.len());
+        let above = self.kept.len().saturating_sub(self.bounds.max_ready);
+        self.spare_kept = unneeded.div_ceil(2).min(above);
     }
 
     /// Never more parked VMs than that, whatever was asked for.
     pub(super) fn cap(&mut self, most: usize) {
         self.bounds.max_ready = self.bounds.max_ready.min(most);
         self.bounds.min_ready = self.bounds.min_ready.min(most);
+        self.bounds.max_kept = self.bounds.max_kept.min(most);
         self.target = self.target.min(most);
     }
 
-    /// A parked VM that is too many.
+    /// A VM that waits and is too many.
     pub(super) fn surplus(&mut self) -> Option<V> {
+        if self.spare_kept > 0 {
+            self.spare_kept -= 1;
+            // The one that has waited longest.
+            return self.kept.pop_front().map(|(_, vm)| vm);
+        }
         // The coldest.
         (self.parked.len() > self.target).then(|| self.parked.remove(0))
     }

@@ -9,7 +9,7 @@ fn tenant(number: u8) -> Tenant {
 }
 
 fn bounds(min_ready: usize, max_ready: usize, max_total: usize) -> Bounds {
-    Bounds { min_ready, max_ready, max_total }
+    Bounds { min_ready, max_ready, max_kept: max_ready, max_total }
 }
 
 /// Parks as many as are wanted.
@@ -134,6 +134,37 @@ fn one_that_could_not_be_made_is_counted_and_missed_by_nobody() {
     stock.finish(None);
     assert_eq!((stock.stats().failed, stock.stats().parked), (1, 0));
     assert_eq!(fill(&mut stock), 1);
+}
+
+#[test]
+fn more_may_be_kept_than_parked_for_as_long_as_they_are_needed() {
+    let mut stock = Stock::<u8>::new(Bounds { max_kept: 6, ..bounds(0, 2, 9) });
+    for _ in 0..7 {
+        assert_eq!(stock.take(&tenant(1)), Taken::Make(None));
+    }
+    let mut gone = 0;
+    for _ in 0..7 {
+        stock.give_up();
+        gone += usize::from(stock.keep(tenant(1), 1).is_some());
+    }
+    assert_eq!((gone, stock.stats().kept), (1, 6));
+    let drop_spare = |stock: &mut Stock<u8>| {
+        stock.look_back();
+        std::iter::from_fn(|| stock.surplus()).count()
+    };
+    // All of them were needed until now.
+    assert_eq!(drop_spare(&mut stock), 0);
+    for _ in 0..5 {
+        assert_eq!(stock.take(&tenant(1)), Taken::Ready(1));
+    }
+    for _ in 0..5 {
+        stock.give_up();
+        assert_eq!(stock.keep(tenant(1), 1), None);
+    }
+    assert_eq!(drop_spare(&mut stock), 1, "one was not needed");
+    assert_eq!(drop_spare(&mut stock), 3, "none was, and half of them go");
+    assert_eq!(drop_spare(&mut stock), 0, "as many as may be parked stay");
+    assert_eq!(stock.stats().kept, 2);
 }
 
 #[derive(Clone, Debug)]

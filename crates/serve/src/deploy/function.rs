@@ -93,6 +93,7 @@ impl Function {
         let mut pool = Pool::builder(&snapshot)
             .policy(grants::policy(described.pool.policy))
             .parked(share.parked_min..=share.parked_max)
+            .kept(share.kept)
             .at_most(share.at_most)
             .memory(described.pool.memory)
             .configure(move |builder| builder.wasi(granted.clone()));

@@ -157,6 +157,8 @@ pub(crate) struct PoolShare {
     pub(crate) parked_max: usize,
     pub(crate) running: usize,
     pub(crate) at_most: usize,
+    /// VMs that were used and are kept for the next request.
+    pub(crate) kept: usize,
 }
 
 impl Share {
@@ -194,9 +196,15 @@ impl Share {
             let running = running.min(pool.at_most as usize);
             let at_most = (running + parked_max * kinds(pool)).min(pool.at_most as usize).max(1);
             let parked_max = parked_max.min(at_most);
-            PoolShare { parked_min: min.min(parked_max), parked_max, running, at_most }
+            let parked_min = min.min(parked_max);
+            PoolShare { parked_min, parked_max, running, at_most, kept: parked_max }
         });
-        Ok(Self { running, pools: pools.collect() })
+        let mut pools: Vec<PoolShare> = pools.collect();
+        if pools.iter().map(|pool| pool.at_most).sum::<usize>() <= vms {
+            // Whatever each of them keeps, they are not too many together.
+            pools.iter_mut().for_each(|pool| pool.kept = pool.at_most);
+        }
+        Ok(Self { running, pools })
     }
 
     fn tenant_bounds(&self, described: &manifest::Tenant) -> Bounds {
@@ -266,8 +274,11 @@ mod tests {
             prop_assert!(share.running >= 1 && share.running + waiting <= vms as usize);
             for pool in &share.pools {
                 prop_assert!(pool.running >= 1 && pool.parked_min <= pool.parked_max);
-                prop_assert!(pool.parked_max <= pool.at_most);
+                prop_assert!(pool.parked_max <= pool.at_most && pool.kept <= pool.at_most);
             }
+            let all: usize = share.pools.iter().map(|pool| pool.at_most).sum();
+            let keep_more = share.pools.iter().any(|pool| pool.kept > pool.parked_max);
+            prop_assert!(!keep_more || all <= vms as usize);
         }
     }
 }

@@ -254,10 +254,12 @@ impl<'d> Reader<'d> {
     fn check_quotas(&self, tenant: Option<&Table<'_>>, limits: Option<&Table<'_>>) {
         let Tenant { memory, vms, .. } = self.manifest.tenant;
         let place = |table: Option<&Table<'_>>, key| table?.place_of(&[key]);
-        let functions = self.manifest.functions.iter();
-        let most = functions.map(|function| function.limits.memory).max();
-        let most = most.unwrap_or(self.limits.memory);
-        if most > memory
+        // Functions with a limit of their own are told of where that stands.
+        let functions = &self.manifest.functions;
+        let most = self.limits.memory;
+        let is_used = functions.is_empty() || functions.iter().any(|f| f.limits.memory == most);
+        if is_used
+            && most > memory
             && let Some(at) = place(limits, "memory").or(place(tenant, "memory"))
         {
             self.problems.error(
