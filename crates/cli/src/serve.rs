@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::options::EngineOptions;
 use clap::Args;
 use sandgrain::compile::Cache;
-use sandgrain_serve::{RecordTarget, Server, Settings, StartError};
+use sandgrain_serve::{DeployError, RecordTarget, Server, Settings, StartError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +38,8 @@ pub struct Arguments {
     /// Connections at a time
     #[arg(long, value_name = "COUNT", default_value_t = 16_384)]
     connections: usize,
-    /// Threads that serve connections, and as many that run functions [default: as many as there are CPUs]
+    /// Threads that serve connections [default: as many as there are CPUs]. Each tenant has as many that run its
+    /// functions, and sixteen at the least
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Seconds that requests under way may take to end once the server is told to
@@ -54,8 +55,12 @@ pub struct Arguments {
     engine: EngineOptions,
 }
 
+/// Threads that run a tenant's functions, at the least.
+const MIN_VCPU_THREADS: usize = 16;
+
 /// Serves until it is told to end.
 pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
+    sandgrain_serve::raise_descriptor_limit();
     let threads = arguments.threads.map(usize::from);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = threads {
@@ -69,11 +74,10 @@ pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn settings(arguments: &Arguments, threads: Option<usize>) -> Result<Settings, Failure> {
-    let mut engine = arguments.engine.builder();
-    if let Some(threads) = threads {
-        engine = engine.vcpu_threads(threads);
-    }
-    let mut settings = Settings::new(engine);
+    let cpus = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // A function that computes has its thread until it ends: a few of them must not hold up all others.
+    let vcpus = threads.unwrap_or_else(cpus).max(MIN_VCPU_THREADS);
+    let mut settings = Settings::new(arguments.engine.builder().vcpu_threads(vcpus));
     settings.listen = arguments.listen;
     settings.admin = arguments.admin;
     settings.state = match &arguments.state {
@@ -152,11 +156,18 @@ async fn serve(settings: Settings, arguments: &Arguments) -> Result<(), Failure>
 }
 
 fn start_failure(error: StartError) -> Failure {
-    let text = error.to_string();
-    let (what, advice) = text.rsplit_once("; try: ").unwrap_or((&text, "correcting that"));
     let class = match error {
+        StartError::Deploy(DeployError::Engine(error)) => return Failure::from(error),
+        StartError::Deploy(DeployError::Manifest(report)) => {
+            // Each of its lines is an error with its place.
+            crate::terminal::print_error(&report);
+            let what = "an application cannot be served";
+            return Failure::new(Class::Manifest, what, "correcting the lines above");
+        }
         StartError::Deploy(_) => Class::Manifest,
         _ => Class::Host,
     };
+    let text = error.to_string();
+    let (what, advice) = text.rsplit_once("; try: ").unwrap_or((&text, "correcting that"));
     Failure::new(class, what, advice)
 }

@@ -34,6 +34,9 @@ pub enum DeployError {
         /// Why, and what to do.
         problem: String,
     },
+    /// What functions run on cannot be had: no hypervisor, say.
+    #[error("{0}")]
+    Engine(#[source] sandgrain::Error),
     /// Two applications want the same requests, or one wants more than there is.
     #[error("{0}")]
     Conflict(String),
@@ -46,6 +49,8 @@ pub(crate) struct Deployment {
     /// The names of hosts whose requests are its own; none for all that are nobody else's.
     pub(crate) hosts: Vec<String>,
     pub(crate) tenant: Arc<Tenant>,
+    /// What the manifest says of its tenant, and how that is shared out.
+    pub(crate) quotas: (crate::manifest::Tenant, Share),
     pub(crate) functions: Vec<Arc<Function>>,
     pub(crate) routes: Routes<HttpTrigger>,
     pub(crate) schedules: Vec<CronTrigger>,
@@ -174,8 +179,9 @@ pub(crate) fn deploy(
     Ok(Deployment {
         name,
         version: manifest.application.version,
-        hosts: manifest.tenant.hosts,
+        hosts: manifest.tenant.hosts.clone(),
         tenant: Arc::clone(tenant),
+        quotas: (manifest.tenant, share),
         functions,
         routes: manifest.routes,
         schedules: manifest.schedules,

@@ -44,5 +44,5 @@ mod wagi;
 pub use check::check;
 pub use deploy::DeployError;
 pub use report::{MAX_PROBLEMS, Position, Problem, Report, Severity};
-pub use server::{Server, Settings, StartError};
+pub use server::{Server, Settings, StartError, raise_descriptor_limit};
 pub use telemetry::records::RecordTarget;

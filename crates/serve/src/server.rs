@@ -382,6 +382,18 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// Lets this process have as many descriptors as it may: each connection is one, and each VM two. To be called by the
+/// program that a server is, before it starts one.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, ?current, "the number of descriptors stays as it is");
+    }
+}
+
 /// Waits until the server is to end.
 async fn end_begins(draining: &mut watch::Receiver<bool>) {
     // Without a sender the server is gone.
@@ -422,7 +434,7 @@ fn deploy_manifest(
     is_shared: bool,
 ) -> Result<Deployment, DeployError> {
     let read = deploy::read(path)?;
-    let tenant = tenants.of(&read.manifest, is_shared).map_err(DeployError::Conflict)?;
+    let tenant = tenants.of(&read.manifest, is_shared)?;
     deploy::deploy(read, &tenant, metrics, records, generation)
 }
 

@@ -13,4 +13,5 @@ mod modules;
 mod program;
 mod progress;
 mod reports;
+mod serve;
 mod without_vm;

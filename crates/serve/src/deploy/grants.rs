@@ -37,8 +37,9 @@ pub(super) fn policy(policy: manifest::Policy) -> Policy {
 pub(super) fn wasi(function: &Function) -> Result<WasiConfig, String> {
     let limits = &function.limits;
     let bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX);
-    // The server holds each body to its own limit; the guest's own requests are held to the larger one.
-    let bodies = limits.request_body.max(limits.response_body);
+    // The server holds each body to its own limit, and is to be the one that sees it reached; the guest's own
+    // requests are held to the larger one and a little more.
+    let bodies = limits.request_body.max(limits.response_body).saturating_add(1 << 20);
     let http = HttpLimits::default().header_bytes(bytes).body_bytes(bodies);
     let captured = || Output::Capture;
     let mut wasi = WasiConfig::new().http_limits(http).stdout(captured()).stderr(captured());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sandgrain::{Engine, EngineBuilder, Workers};
 
+use super::DeployError;
 use crate::admission::{Bounds, Gate};
 use crate::manifest::{self, Manifest};
 
@@ -49,11 +50,17 @@ impl Tenants {
 
     /// The tenant of a manifest, as it is or new.
     ///
+    /// What it may use stays as it is until the manifest is [served](Self::change).
+    ///
     /// # Errors
     /// If it cannot be set up, or another application of the same tenant's says something else about it.
-    pub(crate) fn of(&self, manifest: &Manifest, is_shared: bool) -> Result<Arc<Tenant>, String> {
+    pub(crate) fn of(
+        &self,
+        manifest: &Manifest,
+        is_shared: bool,
+    ) -> Result<Arc<Tenant>, DeployError> {
         let described = &manifest.tenant;
-        let share = Share::of(manifest)?;
+        let share = Share::of(manifest).map_err(DeployError::Conflict)?;
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.get(&described.name);
         if let Some((tenant, before)) = known.and_then(|(weak, d)| Some((weak.upgrade()?, d))) {
@@ -61,13 +68,11 @@ impl Tenants {
                 (tenant.concurrency, tenant.queue, tenant.memory, tenant.vms)
             };
             if is_shared && quotas(before) != quotas(described) {
-                return Err(format!(
+                return Err(DeployError::Conflict(format!(
                     "two applications of the tenant {} give it different quotas; try: the same [tenant] in both",
                     described.name
-                ));
+                )));
             }
-            tenant.change(described, &share);
-            all.insert(described.name.clone(), (Arc::downgrade(&tenant), described.clone()));
             return Ok(tenant);
         }
         let mut engine = self.settings.engine.clone();
@@ -78,7 +83,7 @@ impl Tenants {
         };
         let tenant = Arc::new(Tenant {
             name: described.name.as_str().into(),
-            engine: engine.build().map_err(|error| error.to_string())?,
+            engine: engine.build().map_err(DeployError::Engine)?,
             workers: self.settings.worker.as_ref().map(Workers::of_program),
             gate: Arc::clone(&self.gate),
             number: self.gate.add_tenant(share.tenant_bounds(described)),
@@ -95,6 +100,16 @@ impl Tenants {
         self.gate.running()
     }
 
+    /// A manifest's tenant is what the manifest says, from now on.
+    pub(crate) fn change(&self, tenant: &Tenant, described: &manifest::Tenant, share: &Share) {
+        tenant.memory_limit.store(described.memory, Ordering::Relaxed);
+        tenant.gate.set_bounds(tenant.number, share.tenant_bounds(described));
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, before)) = all.get_mut(&described.name) {
+            before.clone_from(described);
+        }
+    }
+
     /// All that there are.
     pub(crate) fn all(&self) -> Vec<Arc<Tenant>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,11 +119,6 @@ impl Tenants {
 }
 
 impl Tenant {
-    fn change(&self, described: &manifest::Tenant, share: &Share) {
-        self.memory_limit.store(described.memory, Ordering::Relaxed);
-        self.gate.set_bounds(self.number, share.tenant_bounds(described));
-    }
-
     /// The tenant's workers: their process numbers, sandboxes and bytes of memory that nobody else has.
     pub(crate) fn processes(&self) -> Vec<(u32, usize, u64)> {
         let processes = self.workers.as_ref().map(Workers::processes).unwrap_or_default();
@@ -133,9 +143,19 @@ impl Tenant {
     }
 }
 
-/// Memory that a process has to itself; 0 if it is gone.
+/// Memory that a process has to itself; 0 if it is gone, or cannot be looked at, which is said once.
 fn own_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    static WAS_TOLD: AtomicBool = AtomicBool::new(false);
+    let path = format!("/proc/{process}/status");
+    let status = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        if error.kind() != std::io::ErrorKind::NotFound && !WAS_TOLD.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                %error, path,
+                "how much memory tenants have cannot be seen, so their memory quotas do not hold"
+            );
+        }
+        String::new()
+    });
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024

@@ -92,6 +92,8 @@ fn put_in_place(shared: &Shared, slot: &Slot, made: Deployment) -> Result<(), De
     let sites = Sites::of(&all)?;
     *slot.deployment.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&made);
     *shared.sites.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sites);
+    let (described, share) = &made.quotas;
+    shared.tenants.change(&made.tenant, described, share);
     deploy::settle(&made, &shared.metrics);
     Ok(())
 }

@@ -97,3 +97,14 @@ async fn connections_beyond_the_limit_wait() {
     drop(first);
     assert_eq!(third.await.unwrap().text(), "third");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_beyond_its_limit_is_told_whatever_requests_may_have() {
+    for request_body in ["1K", "10K", "1M"] {
+        let keys =
+            format!("limits = {{ response_body = \"10K\", request_body = \"{request_body}\" }}");
+        let host = Host::start(&unruly(&keys)).await;
+        assert!(!get(host.address(), "/bytes?100000").await.unwrap().is_complete);
+        assert_eq!(host.failures("limit").await, 1.0, "{request_body}");
+    }
+}

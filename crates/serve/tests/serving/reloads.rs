@@ -97,3 +97,19 @@ async fn requests_during_many_reloads_all_are_answered() {
     assert_eq!(asking.await.unwrap(), 300);
     assert_eq!(host.failures("").await, 0.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_of_a_version_that_is_refused_do_not_hold() {
+    let host = Host::start(&greeting("old")).await;
+    let tight =
+        unruly("").replace("unruly.wasm", "host.wasm") + "\n[tenant]\nconcurrency = 1\nqueue = 0";
+    write_manifest(host.dir.path(), &tight);
+    assert_eq!(host.server.reload().await.len(), 1);
+    let address = host.address();
+    let asked: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(async move { get(address, "/sleep?300").await.unwrap().status }))
+        .collect();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), 200);
+    }
+}
