@@ -119,7 +119,8 @@ fn it_serves_until_it_is_told_to_end() {
 #[test]
 fn without_descriptors_it_serves_those_it_has_and_others_when_there_are_some_again() {
     let place = Place::new();
-    let server = Server::start(&place, 120, &[]);
+    // A worker process needs 768.
+    let server = Server::start(&place, 800, &[]);
     let mut own = TcpStream::connect(server.address).unwrap();
     own.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut ask = || {
@@ -130,7 +131,7 @@ fn without_descriptors_it_serves_those_it_has_and_others_when_there_are_some_aga
     };
     assert!(ask().starts_with("HTTP/1.1 404"));
     // The kernel completes these whether the server accepts them or not.
-    let others: Vec<_> = (0..150).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let others: Vec<_> = (0..850).map(|_| TcpStream::connect(server.address).unwrap()).collect();
     std::thread::sleep(Duration::from_millis(500));
     for _ in 0..3 {
         // With a VM that waits, or with none for want of descriptors.
