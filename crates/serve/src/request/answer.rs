@@ -28,6 +28,8 @@ pub(super) enum Source {
 /// The body of an answer.
 pub(crate) struct Outgoing {
     kind: Kind,
+    /// Bytes that the answer's headers promise, if they do.
+    promised: Option<u64>,
     story: Arc<Story>,
 }
 
@@ -49,16 +51,17 @@ impl Outgoing {
     /// A body that a function writes.
     pub(super) fn flowing(
         source: Source,
+        promised: Option<u64>,
         limit: u64,
         call: AbortHandle,
         story: Arc<Story>,
     ) -> Self {
-        Self { kind: Kind::Flowing { source, limit, call }, story }
+        Self { kind: Kind::Flowing { source, limit, call }, promised, story }
     }
 
     /// Nothing more, of an answer whose function goes on.
     pub(super) fn none(story: Arc<Story>) -> Self {
-        Self { kind: Kind::Over, story }
+        Self { kind: Kind::Over, promised: None, story }
     }
 
     /// The rest of a body whose bytes nobody is sent, as after HEAD.
@@ -153,7 +156,10 @@ impl Body for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        if let Kind::Flowing { call, .. } = &self.kind {
+        // Of a promised length nobody asks for more than that; then the function may go on.
+        if let Kind::Flowing { call, .. } = &self.kind
+            && self.promised.is_none_or(|promised| self.story.bytes_sent() < promised)
+        {
             // The connection has ended before the answer has.
             self.story.fail(Failure::ClientGone);
             call.abort();
@@ -186,7 +192,8 @@ pub(super) fn refuse(
     story.answered(status);
     let body = format!("{text}\ntrace: {}\n", story.trace_id());
     let is_draining = story.shared().is_draining();
-    let mut response = Response::new(Outgoing { kind: Kind::Whole(Bytes::from(body)), story });
+    let mut response =
+        Response::new(Outgoing { kind: Kind::Whole(Bytes::from(body)), promised: None, story });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

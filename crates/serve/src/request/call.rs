@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use sandgrain::{Error, Sandbox};
 use tokio::sync::oneshot;
 
@@ -170,7 +170,9 @@ pub(super) async fn finish(
     let has_no_body = method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
-    let body = Outgoing::flowing(source, limit, call, Arc::clone(&story));
+    let promised = parts.headers.get(header::CONTENT_LENGTH);
+    let promised = promised.and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = Outgoing::flowing(source, promised, limit, call, Arc::clone(&story));
     if has_no_body {
         // The function may write one all the same, and goes on when somebody takes it.
         tokio::spawn(body.discard());

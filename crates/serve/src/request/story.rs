@@ -147,6 +147,11 @@ impl Story {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64
     }
 
+    /// Bytes that have been sent so far.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     /// Reports that the function has failed.
     pub(super) fn crashed(&self, failure: Failure, error: &sandgrain::Error, exits: u64) {
         let Some(function) = &self.function else { return };

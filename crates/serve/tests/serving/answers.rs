@@ -156,3 +156,20 @@ async fn what_a_function_is_granted_it_has_and_what_it_prints_is_recorded() {
     assert!(deploy["detail"].as_str().unwrap().contains("env GREETING"), "{deploy}");
     assert!(!deploy.to_string().contains("hej"), "values are not told: {deploy}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_a_promised_length_is_complete_with_its_last_byte() {
+    let host = Host::start(&unruly("pool = { policy = \"reset\" }")).await;
+    let mut client = Client::connect(host.address()).await.unwrap();
+    for _ in 0..3 {
+        let answer = client.request("GET", "/promised?5000", b"").await.unwrap();
+        assert_eq!(answer.header("content-length"), "5000");
+        assert!(answer.is_complete && answer.body.len() == 5000);
+    }
+    host.runs(0).await;
+    assert_eq!(host.failures("").await, 0.0);
+    assert_eq!(host.metric("faas_invoke_duration_seconds_count", &[]).await, 3.0);
+    // What is promised and not kept is seen by the client.
+    let answer = client.request("GET", "/promised-more?5000", b"").await;
+    assert!(answer.is_err() || !answer.unwrap().is_complete);
+}

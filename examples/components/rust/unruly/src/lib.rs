@@ -60,9 +60,14 @@ impl Guest for Handler {
                 }
                 whole(out, 200, &length.to_string());
             }
-            // So many bytes.
-            "bytes" => {
-                let (stream, body) = begin(out, 200);
+            // So many bytes, which the headers promise, or one more than there are.
+            path @ ("bytes" | "promised" | "promised-more") => {
+                let promised = match path {
+                    "promised" => Some(number),
+                    "promised-more" => Some(number + 1),
+                    _ => None,
+                };
+                let (stream, body) = begin_with(out, 200, promised);
                 let mut left = number as usize;
                 while left > 0 {
                     let chunk = vec![b'x'; left.min(CHUNK)];
@@ -72,7 +77,8 @@ impl Guest for Handler {
                     left -= chunk.len();
                 }
                 drop(stream);
-                OutgoingBody::finish(body, None).expect("the end of the body");
+                // A promise that is not kept is no end.
+                let _ = OutgoingBody::finish(body, None);
             }
             "sleep" => {
                 subscribe_duration(number * 1_000_000).block();
@@ -111,7 +117,17 @@ impl Guest for Handler {
 }
 
 fn begin(out: ResponseOutparam, status: u16) -> (OutputStream, OutgoingBody) {
-    let headers = [("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
+    begin_with(out, status, None)
+}
+
+/// An answer, perhaps with a promise of how long it is.
+fn begin_with(
+    out: ResponseOutparam,
+    status: u16,
+    promised: Option<u64>,
+) -> (OutputStream, OutgoingBody) {
+    let mut headers = vec![("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
+    headers.extend(promised.map(|n| ("content-length".to_owned(), n.to_string().into_bytes())));
     let response = OutgoingResponse::new(Fields::from_list(&headers).expect("a header"));
     response.set_status_code(status).expect("a status");
     let body = response.body().expect("nothing has taken the body");
