@@ -19,7 +19,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::admission::Full;
-use crate::deploy::{Deployment, Function};
+use crate::deploy::Function;
 use crate::manifest::Executor;
 use crate::routes::HEADER_PREFIX;
 use crate::server::Shared;
@@ -82,7 +82,6 @@ pub(crate) async fn answer(
     };
     function.metrics.requests.fetch_add(1, Ordering::Relaxed);
     story.is_for(&function);
-    let deployment: Arc<Deployment> = Arc::clone(deployment);
     drop(sites);
     if let Some((failure, status, text)) = check_sizes(&request, &function) {
         return refusal(story, failure, status, text);
@@ -104,8 +103,6 @@ pub(crate) async fn answer(
     if vm.is_cold {
         function.metrics.cold_starts.fetch_add(1, Ordering::Relaxed);
     }
-    // A deployment that has been replaced meanwhile stays for its requests.
-    let _deployment = deployment;
     let story = Arc::new(story);
     let request = passed_on(request, &story, &routed);
     let under_way = call::UnderWay { shared, function, story, vm, permit };

@@ -306,11 +306,8 @@ impl Server {
         }
         shared.records.audit(&Audit {
             event: "start",
-            application: None,
-            tenant: None,
-            function: None,
-            digest: None,
             detail: format!("listening at {address}"),
+            ..Audit::default()
         });
         Ok(Self { shared, address, admin: admin_address, connections, tasks })
     }
@@ -350,11 +347,8 @@ impl Server {
         let left = self.shared.counts.connections.load(Ordering::Relaxed);
         self.shared.records.audit(&Audit {
             event: "end",
-            application: None,
-            tenant: None,
-            function: None,
-            digest: None,
             detail: format!("{left} connections were cut off"),
+            ..Audit::default()
         });
         if let Some(export) = self.shared.records.export() {
             export.flush().await;
@@ -451,11 +445,9 @@ async fn look_at_memory(shared: Arc<Shared>) {
                 let event = if is_over { "memory-quota-reached" } else { "memory-quota-kept" };
                 shared.records.audit(&Audit {
                     event,
-                    application: None,
                     tenant: Some(&tenant.name),
-                    function: None,
-                    digest: None,
                     detail: format!("its VMs take {} bytes", tenant.memory()),
+                    ..Audit::default()
                 });
             }
         }

@@ -53,9 +53,8 @@ fn reload_slot(shared: &Shared, slot: &Slot, even_so: bool) -> Result<(), Deploy
             event,
             application: Some(&current.name),
             tenant: Some(&current.tenant.name),
-            function: None,
-            digest: None,
             detail,
+            ..Audit::default()
         });
     };
     match made {

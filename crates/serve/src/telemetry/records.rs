@@ -88,7 +88,7 @@ pub(crate) struct Recent {
 }
 
 /// What changes: deployments, grants, reloads, ends.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Audit<'a> {
     pub(crate) event: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
