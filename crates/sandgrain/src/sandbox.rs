@@ -81,6 +81,7 @@ pub struct Sandbox {
     has_called: bool,
     stats: Stats,
     count_pages: bool,
+    on_wait: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Sandbox {

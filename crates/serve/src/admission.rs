@@ -2,6 +2,10 @@
 //!
 //! Tenants that wait take turns, whatever each has waiting, and so do a tenant's functions; within a function the
 //! first to come is the first to go. So nobody who asks for much makes another wait for more than one turn of each.
+//!
+//! Of those who run, only as many begin at once as there are CPUs: more would not be done sooner, and each would have a VM
+//! of its own in the CPU's caches. Whoever waits for something, or computes for long, makes room for the next one and
+//! goes on beside it, so that nobody who holds a turn holds up others.
 
 mod gate;
 #[cfg(test)]
@@ -30,8 +34,8 @@ pub(crate) enum Full {
 /// What becomes of somebody who asks to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entered {
-    /// They run.
-    Runs,
+    /// They run, under this number.
+    Runs(u64),
     /// They wait, under this number.
     Waits(u64),
     /// There are too many already.
@@ -43,6 +47,8 @@ pub(crate) enum Entered {
 pub(crate) struct Granted<W> {
     /// For which function.
     pub(crate) function: u64,
+    /// Under which number.
+    pub(crate) number: u64,
     pub(crate) waiter: W,
 }
 
@@ -69,6 +75,11 @@ struct Function<W> {
 pub(crate) struct Admission<W> {
     /// How many more may run, whoever they are.
     free: usize,
+    /// How many of those who run may be at their beginning.
+    cpus: usize,
+    /// Those of them, by their numbers, and in which round they began.
+    beginning: BTreeMap<u64, u64>,
+    round: u64,
     tenants: BTreeMap<u64, Tenant>,
     functions: BTreeMap<u64, Function<W>>,
     /// Tenants for whom somebody waits. The first one is next.
@@ -77,10 +88,13 @@ pub(crate) struct Admission<W> {
 }
 
 impl<W> Admission<W> {
-    /// Nobody runs; so many may, in all.
-    pub(crate) fn new(most: usize) -> Self {
+    /// Nobody runs; so many may, in all, and begin on so many CPUs.
+    pub(crate) fn new(most: usize, cpus: usize) -> Self {
         Self {
             free: most,
+            cpus: cpus.max(1),
+            beginning: BTreeMap::new(),
+            round: 0,
             tenants: BTreeMap::new(),
             functions: BTreeMap::new(),
             turns: VecDeque::new(),
@@ -141,21 +155,29 @@ impl<W> Admission<W> {
             && function.running < function.bounds.running
     }
 
-    fn run(&mut self, function: u64) {
-        let Some(entry) = self.functions.get_mut(&function) else { return };
+    /// Whether anybody could run at once, as far as limits of functions and tenants go.
+    fn is_open(&self) -> bool {
+        self.free > 0 && self.beginning.len() < self.cpus
+    }
+
+    /// Somebody begins to run, under this number.
+    fn run(&mut self, function: u64) -> u64 {
+        let number = self.number();
+        let Some(entry) = self.functions.get_mut(&function) else { return number };
         entry.running += 1;
         if let Some(tenant) = self.tenants.get_mut(&entry.tenant) {
             tenant.running += 1;
         }
         self.free -= 1;
+        self.beginning.insert(number, self.round);
+        number
     }
 
     /// Somebody asks to run. `waiter` makes what they are told by, if they have to wait.
     pub(crate) fn enter(&mut self, function: u64, waiter: impl FnOnce() -> W) -> Entered {
         // Whoever waits already could not go either: they would have.
-        if self.free > 0 && self.has_room(function) {
-            self.run(function);
-            return Entered::Runs;
+        if self.is_open() && self.has_room(function) {
+            return Entered::Runs(self.run(function));
         }
         let ticket = self.number();
         let Some(entry) = self.functions.get_mut(&function) else {
@@ -164,10 +186,12 @@ impl<W> Admission<W> {
         let Some(tenant) = self.tenants.get_mut(&entry.tenant) else {
             return Entered::Refused(Full::Tenant);
         };
-        if entry.waiting.len() >= entry.bounds.waiting {
+        // Those who only wait for a CPU have a place among those who run.
+        let places = |bounds: Bounds| bounds.running.saturating_add(bounds.waiting);
+        if entry.running + entry.waiting.len() >= places(entry.bounds) {
             return Entered::Refused(Full::Function);
         }
-        if tenant.waiting >= tenant.bounds.waiting {
+        if tenant.running + tenant.waiting >= places(tenant.bounds) {
             return Entered::Refused(Full::Tenant);
         }
         if tenant.waiting == 0 {
@@ -181,8 +205,27 @@ impl<W> Admission<W> {
         Entered::Waits(ticket)
     }
 
+    /// Somebody waits for something, or is to be treated so. Those who can run now beside it.
+    pub(crate) fn make_room(&mut self, number: u64) -> Vec<Granted<W>> {
+        match self.beginning.remove(&number) {
+            Some(_) => self.grant(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Ends a round: who began before it is at the beginning no more. Those who can run now, and whether anybody still
+    /// waits.
+    pub(crate) fn end_round(&mut self) -> (Vec<Granted<W>>, bool) {
+        let round = self.round;
+        self.beginning.retain(|_, began| *began == round);
+        self.round += 1;
+        let granted = self.grant();
+        (granted, !self.turns.is_empty())
+    }
+
     /// Somebody has run. Those who can run now instead.
-    pub(crate) fn leave(&mut self, function: u64) -> Vec<Granted<W>> {
+    pub(crate) fn leave(&mut self, function: u64, number: u64) -> Vec<Granted<W>> {
+        self.beginning.remove(&number);
         if let Some(entry) = self.functions.get_mut(&function) {
             entry.running -= 1;
             if let Some(tenant) = self.tenants.get_mut(&entry.tenant) {
@@ -228,13 +271,13 @@ impl<W> Admission<W> {
     /// Gives whatever is free to those whose turn it is.
     fn grant(&mut self) -> Vec<Granted<W>> {
         let mut granted = Vec::new();
-        while self.free > 0 {
+        while self.is_open() {
             let Some(function) = self.next_turn() else { break };
             let waiter = self.functions.get_mut(&function).and_then(|f| f.waiting.pop_front());
             let Some((_, waiter)) = waiter else { break };
             self.settle_turns(function);
-            self.run(function);
-            granted.push(Granted { function, waiter });
+            let number = self.run(function);
+            granted.push(Granted { function, number, waiter });
         }
         granted
     }

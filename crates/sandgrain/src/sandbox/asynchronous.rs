@@ -14,8 +14,10 @@ use crate::typed::WasmValues;
 use crate::vcpus::{Guest, Job};
 use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Outcome, Queued};
+use std::future::poll_fn;
 use std::mem;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -94,6 +96,13 @@ impl Sandbox {
         .await
     }
 
+    /// Has somebody told whenever the guest begins to wait, or waits on, in an asynchronous call for something of the
+    /// host's, and so needs no CPU: who gives each call a CPU's time may give it to another then. Until the sandbox is
+    /// reset.
+    pub fn on_wait(&mut self, told: impl Fn() + Send + Sync + 'static) {
+        self.on_wait = Some(Box::new(told));
+    }
+
     /// As [`drive`](Self::drive), on vCPU threads, and on none while the guest waits.
     pub(super) async fn drive_async(&mut self, step: Step) -> Result<Progress> {
         let pages = self.open_books()?;
@@ -131,7 +140,18 @@ impl Underway<'_> {
             let Some(pending) = pending else { return Ok(Progress::Waiting) };
             let started = Instant::now();
             let cancel = self.sandbox.host.cancel.clone();
-            let answer = cancel.wait_for(pending).await;
+            let mut answered = pin!(cancel.wait_for(pending));
+            let told = &mut self.sandbox.on_wait;
+            let answer = poll_fn(|context| {
+                let polled = answered.as_mut().poll(context);
+                if polled.is_pending()
+                    && let Some(told) = told
+                {
+                    told();
+                }
+                polled
+            })
+            .await;
             self.sandbox.machine.stats().host += started.elapsed();
             let answer = answer.map_err(|_cancelled| self.sandbox.host.cancelled())?;
             self.sandbox.host.answer = Some(answer);

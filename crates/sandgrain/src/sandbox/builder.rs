@@ -365,6 +365,7 @@ impl SandboxBuilder {
             has_called: false,
             stats: Stats::default(),
             count_pages: self.count_pages,
+            on_wait: None,
         }
     }
 }

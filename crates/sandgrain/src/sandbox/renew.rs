@@ -116,6 +116,7 @@ impl Sandbox {
             return Ok(false);
         }
         self.is_waiting = state.guest.is_waiting();
+        self.on_wait = None;
         self.has_called = false;
         self.names.clone_from(&state.names);
         self.imports.clone_from(&state.imports);

@@ -1,6 +1,8 @@
 //! Admission for tasks: waiting for one's turn without a thread.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -8,15 +10,21 @@ use super::{Admission, Bounds, Entered, Full, Granted};
 
 type Waiter = oneshot::Sender<Permit>;
 
+/// A round, while somebody waits: who has run for longer makes room for others.
+const ROUND: Duration = Duration::from_millis(5);
+
 /// Lets tasks run, and has others wait.
 pub(crate) struct Gate {
     admission: Mutex<Admission<Waiter>>,
+    /// Whether there is a task that ends rounds.
+    has_rounds: AtomicBool,
 }
 
 /// The right to run. To drop it is to leave.
 pub(crate) struct Permit {
     gate: Arc<Gate>,
     function: u64,
+    number: u64,
 }
 
 /// A function's place at the gate, which goes when this is dropped; those who run and wait go on.
@@ -32,9 +40,11 @@ struct Ticket<'a> {
 }
 
 impl Gate {
-    /// One that lets so many run, in all.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { admission: Mutex::new(Admission::new(most)) })
+    /// One that lets so many run, in all, and begin on so many CPUs.
+    pub(crate) fn new(most: usize, cpus: usize) -> Arc<Self> {
+        let (admission, has_rounds) =
+            (Mutex::new(Admission::new(most, cpus)), AtomicBool::new(false));
+        Arc::new(Self { admission, has_rounds })
     }
 
     fn admission(&self) -> MutexGuard<'_, Admission<Waiter>> {
@@ -71,10 +81,35 @@ impl Gate {
 
     /// Tells those whose turn has come. Not under the lock: who is not there any more leaves at once, which takes it.
     fn tell(self: &Arc<Self>, granted: Vec<Granted<Waiter>>) {
-        for Granted { function, waiter } in granted {
+        for Granted { function, number, waiter } in granted {
             // If nobody takes the permit, it is dropped here.
-            let _ = waiter.send(Permit { gate: Arc::clone(self), function });
+            let _ = waiter.send(Permit { gate: Arc::clone(self), function, number });
         }
+    }
+
+    /// Has rounds come to an end for as long as somebody waits.
+    fn keep_rounds(self: &Arc<Self>) {
+        if self.has_rounds.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let gate = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(ROUND).await;
+                let Some(gate) = Weak::upgrade(&gate) else { return };
+                let (granted, goes_on) = {
+                    let mut admission = gate.admission();
+                    let ended = admission.end_round();
+                    // Under the lock, as is entering: who waits next has another task, or is seen by this one.
+                    gate.has_rounds.store(ended.1, Ordering::Release);
+                    ended
+                };
+                gate.tell(granted);
+                if !goes_on {
+                    return;
+                }
+            }
+        });
     }
 }
 
@@ -85,14 +120,22 @@ impl Seat {
     /// If there are too many who wait already, of the function or of its tenant.
     pub(crate) async fn admit(&self) -> Result<Permit, Full> {
         let mut receiver = None;
-        let entered = self.gate.admission().enter(self.function, || {
-            let (sender, own) = oneshot::channel();
-            receiver = Some(own);
-            sender
-        });
+        let entered = {
+            let mut admission = self.gate.admission();
+            let entered = admission.enter(self.function, || {
+                let (sender, own) = oneshot::channel();
+                receiver = Some(own);
+                sender
+            });
+            if matches!(entered, Entered::Waits(_)) {
+                self.gate.keep_rounds();
+            }
+            entered
+        };
         let number = match entered {
-            Entered::Runs => {
-                return Ok(Permit { gate: Arc::clone(&self.gate), function: self.function });
+            Entered::Runs(number) => {
+                let gate = Arc::clone(&self.gate);
+                return Ok(Permit { gate, function: self.function, number });
             }
             Entered::Refused(full) => return Err(full),
             Entered::Waits(number) => number,
@@ -117,9 +160,20 @@ impl Drop for Ticket<'_> {
     }
 }
 
+impl Permit {
+    /// What to call when who runs begins to wait for something: others may begin meanwhile.
+    pub(crate) fn on_wait(&self) -> impl Fn() + Send + Sync + 'static {
+        let (gate, number) = (Arc::clone(&self.gate), self.number);
+        move || {
+            let granted = gate.admission().make_room(number);
+            gate.tell(granted);
+        }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        let granted = self.gate.admission().leave(self.function);
+        let granted = self.gate.admission().leave(self.function, self.number);
         self.gate.tell(granted);
     }
 }

@@ -1,6 +1,7 @@
 //! Tenants: what the functions of one share, and nobody else has.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -45,7 +46,9 @@ pub(crate) struct Tenants {
 
 impl Tenants {
     pub(crate) fn new(settings: TenantSettings, most: usize) -> Self {
-        Self { settings, gate: Gate::new(most), all: Mutex::default() }
+        // Of those that this process may use.
+        let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { settings, gate: Gate::new(most, cpus), all: Mutex::default() }
     }
 
     /// The tenant of a manifest, as it is or new.

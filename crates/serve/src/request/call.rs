@@ -69,6 +69,7 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
     let (story, limit) = (Arc::clone(&under_way.story), under_way.function.limits.response_body);
     let task = tokio::spawn(async move {
         let UnderWay { shared, function, story, mut vm, permit } = under_way;
+        vm.sandbox.on_wait(permit.on_wait());
         let begun = Instant::now();
         let own = give.clone();
         let handled = vm.sandbox.handle_http(request, move |response| {

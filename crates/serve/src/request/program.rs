@@ -88,6 +88,7 @@ async fn run(
     give: Give,
 ) {
     let UnderWay { shared, function, story, mut vm, permit } = under_way;
+    vm.sandbox.on_wait(permit.on_wait());
     let begun = Instant::now();
     let result = match vm.sandbox.set_wasi(config) {
         Ok(()) => enter(&mut vm.sandbox, &entrypoint).await,
