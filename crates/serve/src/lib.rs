@@ -33,6 +33,7 @@ mod admission;
 mod check;
 mod cron;
 mod deploy;
+mod headers;
 pub mod manifest;
 mod report;
 mod request;

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 
 use crate::admission::Full;
 use crate::deploy::Function;
+use crate::headers::{content_length, is_of_one_connection};
 use crate::manifest::Executor;
 use crate::routes::HEADER_PREFIX;
 use crate::server::Shared;
@@ -30,16 +31,6 @@ use upload::Upload;
 
 /// How long those who are refused are asked to stay away, in seconds.
 const RETRY_AFTER: &str = "1";
-/// Headers that are about one connection, and are not passed on.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Answers a request.
 pub(crate) async fn answer(
@@ -170,8 +161,7 @@ fn check_sizes(request: &Request<Incoming>, function: &Function) -> Option<Refus
             "the headers are larger than the function takes",
         ));
     }
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let length = content_length(request.headers());
     if length.is_some_and(|length| length > function.limits.request_body) {
         return Some((Failure::BodySize, StatusCode::PAYLOAD_TOO_LARGE, upload::TOO_LARGE));
     }
@@ -221,18 +211,17 @@ fn passed_on(request: Request<Incoming>, story: &Arc<Story>, routed: &Routed) ->
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in HOP_BY_HOP.iter().chain(&named) {
+    for name in &named {
         // Where the body ends is known, and what the request is for stays.
         if *name != header::HOST && *name != header::CONTENT_LENGTH {
             headers.remove(name);
         }
     }
-    for name in ["keep-alive", "proxy-connection"] {
-        headers.remove(name);
-    }
-    let spoofed: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(HEADER_PREFIX)).cloned().collect();
-    for name in spoofed {
+    let is_not_passed_on =
+        |name: &HeaderName| is_of_one_connection(name) || name.as_str().starts_with(HEADER_PREFIX);
+    let others: Vec<HeaderName> =
+        headers.keys().filter(|name| is_not_passed_on(name)).cloned().collect();
+    for name in others {
         headers.remove(name);
     }
     for (name, value) in &routed.headers {

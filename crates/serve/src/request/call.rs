@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use sandgrain::{Error, Sandbox};
 use tokio::sync::oneshot;
 
@@ -13,6 +13,7 @@ use super::story::Story;
 use super::upload::Upload;
 use crate::admission::Permit;
 use crate::deploy::{Function, TakenVm};
+use crate::headers::content_length;
 use crate::server::Shared;
 use crate::telemetry::Failure;
 use crate::telemetry::records::{Output, cut};
@@ -171,8 +172,7 @@ pub(super) async fn finish(
     let has_no_body = method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
-    let promised = parts.headers.get(header::CONTENT_LENGTH);
-    let promised = promised.and_then(|value| value.to_str().ok()?.parse().ok());
+    let promised = content_length(&parts.headers);
     let body = Outgoing::flowing(source, promised, limit, call, Arc::clone(&story));
     if has_no_body {
         // The function may write one all the same, and goes on when somebody takes it.

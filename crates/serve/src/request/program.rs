@@ -18,6 +18,7 @@ use super::story::Story;
 use super::upload::Upload;
 use super::{Routed, turn};
 use crate::deploy::Function;
+use crate::headers::content_length;
 use crate::manifest::Argument;
 use crate::server::Shared;
 use crate::telemetry::Failure;
@@ -46,12 +47,11 @@ pub(super) async fn wagi(
     }
     let method = parts.method.clone();
     let query = parts.uri.query().unwrap_or_default();
-    let length = parts.headers.get(header::CONTENT_LENGTH);
     let described = cgi::Request {
         method: &parts.method,
         version: parts.version,
         headers: &parts.headers,
-        content_length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
+        content_length: content_length(&parts.headers),
         script_name: &routed.script_name,
         path_info: &routed.path_info,
         query,

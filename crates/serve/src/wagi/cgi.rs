@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{AsHeaderName, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName};
 use http::{Method, Version};
 
-use super::head::is_of_one_connection;
+use crate::headers::is_of_one_connection;
 use crate::manifest::Argument;
 
 /// How many words of a query become arguments, at most; the others are in `QUERY_STRING` only.

@@ -18,10 +18,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+
+use crate::headers::is_of_one_connection;
 
 /// How many headers a head can have, at most; those that are left out count as well.
 pub const MAX_HEADERS: usize = 100;
@@ -198,12 +197,6 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
-}
-
-/// Whether a header is about the connection that a request or response came by, and not about these.
-pub(super) fn is_of_one_connection(name: &HeaderName) -> bool {
-    const OTHERS: [HeaderName; 5] = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
-    OTHERS.contains(name) || name.as_str() == "keep-alive" || name.as_str().starts_with("proxy-")
 }
 
 /// Why an output is no response. The text has nothing of the output in it.
