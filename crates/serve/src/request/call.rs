@@ -18,13 +18,43 @@ use crate::server::Shared;
 use crate::telemetry::Failure;
 use crate::telemetry::records::{Output, cut};
 
-/// A request whose turn has come, and its VM.
+/// A request whose turn has come, and its VM. Dropped in the order of its fields: the next one, whose turn it is then,
+/// finds room for a VM, and who waits for the last one to leave finds all told of it.
 pub(super) struct UnderWay {
-    pub(super) shared: Arc<Shared>,
-    pub(super) function: Arc<Function>,
-    pub(super) story: Arc<Story>,
     pub(super) vm: TakenVm,
+    pub(super) story: Arc<Story>,
     pub(super) permit: Permit,
+    pub(super) function: Arc<Function>,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl UnderWay {
+    /// Counts and records what the call has come to, while the VM is still there.
+    pub(super) fn settle(&mut self, error: Option<Error>, give: &Give) {
+        let Self { vm, story, function, shared, .. } = self;
+        let sandbox: &mut Sandbox = &mut vm.sandbox;
+        let exits = sandbox.stats().exits;
+        function.metrics.exits.fetch_add(exits, Ordering::Relaxed);
+        for (stream, text) in [("stdout", sandbox.take_stdout()), ("stderr", sandbox.take_stderr())]
+        {
+            if !text.is_empty() {
+                shared.records.output(&Output {
+                    application: &function.application,
+                    function: &function.id,
+                    stream,
+                    text: cut(&text),
+                    trace_id: &story.trace_id(),
+                });
+            }
+        }
+        let Some(error) = error else { return };
+        let failure = failure_of(&error);
+        // A function that fails for want of its request has not failed by itself.
+        if story.fail(failure) && failure.is_crash() {
+            story.crashed(failure, &error, exits);
+        }
+        give.give(Err(story.failure().unwrap_or(failure)));
+    }
 }
 
 /// What a function's call has come to: an answer whose body is still to come, or that there is none.
@@ -69,53 +99,18 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
     let (give, answered) = Give::new();
     let (story, limit) = (Arc::clone(&under_way.story), under_way.function.limits.response_body);
     let task = tokio::spawn(async move {
-        let UnderWay { shared, function, story, mut vm, permit } = under_way;
-        vm.sandbox.on_wait(permit.on_wait());
+        let mut under_way = under_way;
+        under_way.vm.sandbox.on_wait(under_way.permit.on_wait());
         let begun = Instant::now();
         let own = give.clone();
-        let handled = vm.sandbox.handle_http(request, move |response| {
+        let handled = under_way.vm.sandbox.handle_http(request, move |response| {
             own.give(Ok(response.map(Source::Guest)));
         });
         let result = handled.await;
-        story.called(begun);
-        settle(&shared, &function, &story, &mut vm.sandbox, result.err(), &give);
-        drop(vm);
-        // Who waits for the last one to leave finds all told of it.
-        drop(story);
-        drop(permit);
+        under_way.story.called(begun);
+        under_way.settle(result.err(), &give);
     });
     finish(method, story, limit, answered, task.abort_handle()).await
-}
-
-/// Counts and records what a call has come to, while the VM is still there.
-pub(super) fn settle(
-    shared: &Shared,
-    function: &Function,
-    story: &Story,
-    sandbox: &mut Sandbox,
-    error: Option<Error>,
-    give: &Give,
-) {
-    let exits = sandbox.stats().exits;
-    function.metrics.exits.fetch_add(exits, Ordering::Relaxed);
-    for (stream, text) in [("stdout", sandbox.take_stdout()), ("stderr", sandbox.take_stderr())] {
-        if !text.is_empty() {
-            shared.records.output(&Output {
-                application: &function.application,
-                function: &function.id,
-                stream,
-                text: cut(&text),
-                trace_id: &story.trace_id(),
-            });
-        }
-    }
-    let Some(error) = error else { return };
-    let failure = failure_of(&error);
-    // A function that fails for want of its request has not failed by itself.
-    if story.fail(failure) && failure.is_crash() {
-        story.crashed(failure, &error, exits);
-    }
-    give.give(Err(story.failure().unwrap_or(failure)));
 }
 
 /// What an error of a call is for those who wait for its answer.

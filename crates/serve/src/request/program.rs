@@ -13,7 +13,7 @@ use sandgrain::{Error, Sandbox};
 use tokio::sync::mpsc;
 
 use super::answer::{Outgoing, Source};
-use super::call::{Answered, Give, UnderWay, finish, settle};
+use super::call::{Answered, Give, UnderWay, finish};
 use super::story::Story;
 use super::upload::Upload;
 use super::{Routed, turn};
@@ -81,33 +81,36 @@ pub(super) async fn wagi(
 
 /// Runs a program to its end.
 async fn run(
-    under_way: UnderWay,
+    mut under_way: UnderWay,
     config: WasiConfig,
     entrypoint: String,
     printed: Printed,
     give: Give,
 ) {
-    let UnderWay { shared, function, story, mut vm, permit } = under_way;
-    vm.sandbox.on_wait(permit.on_wait());
+    under_way.vm.sandbox.on_wait(under_way.permit.on_wait());
     let begun = Instant::now();
-    let result = match vm.sandbox.set_wasi(config) {
-        Ok(()) => enter(&mut vm.sandbox, &entrypoint).await,
+    let result = match under_way.vm.sandbox.set_wasi(config) {
+        Ok(()) => enter(&mut under_way.vm.sandbox, &entrypoint).await,
         Err(error) => Err(error),
     };
-    story.called(begun);
-    let failed = match (result, printed.end()) {
-        (Ok(0), Ok(())) => None,
-        (Ok(0), Err(problem)) => Some(bad_head(&problem)),
-        (Ok(code), _) => Some(Error::Exit(code)),
-        (Err(error), _) => Some(error),
+    under_way.story.called(begun);
+    let failed = match (error_of(result), printed.end()) {
+        (None, Err(problem)) => Some(bad_head(&problem)),
+        (failed, _) => failed,
     };
     let is_complete = failed.is_none();
-    settle(&shared, &function, &story, &mut vm.sandbox, failed, &give);
+    under_way.settle(failed, &give);
+    // Before the VM is dropped, which takes a moment: the client need not wait for that.
     printed.close(is_complete);
-    drop(vm);
-    // Who waits for the last one to leave finds all told of it.
-    drop(story);
-    drop(permit);
+}
+
+/// What is wrong with a run that has ended with an exit code, if anything is.
+fn error_of(result: Result<i32, Error>) -> Option<Error> {
+    match result {
+        Ok(0) => None,
+        Ok(code) => Some(Error::Exit(code)),
+        Err(error) => Some(error),
+    }
 }
 
 fn bad_head(problem: &HeadError) -> Error {
@@ -139,7 +142,7 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
             return;
         }
     };
-    let mut vm = match function.take().await {
+    let vm = match function.take().await {
         Ok(vm) => vm,
         Err(error) => {
             story.fail(Failure::Host);
@@ -147,20 +150,12 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
             return;
         }
     };
+    let mut under_way = UnderWay { vm, story: Arc::new(story), permit, function, shared };
     let begun = Instant::now();
-    let result = vm.sandbox.run_async().await;
-    story.called(begun);
-    let failed = match result {
-        Ok(0) => None,
-        Ok(code) => Some(Error::Exit(code)),
-        Err(error) => Some(error),
-    };
+    let result = under_way.vm.sandbox.run_async().await;
+    under_way.story.called(begun);
     let (give, _nobody) = Give::new();
-    settle(&shared, &function, &story, &mut vm.sandbox, failed, &give);
-    drop(vm);
-    // Who waits for the last one to leave finds all told of it.
-    drop(story);
-    drop(permit);
+    under_way.settle(error_of(result), &give);
 }
 
 /// Passes a request's body on, as fast as it is taken. Its end, or that it breaks off, is the end of what the program
