@@ -227,7 +227,6 @@ impl Shared {
 /// A server that runs. To drop it ends it at once.
 pub struct Server {
     shared: Arc<Shared>,
-    address: SocketAddr,
     admin: Option<SocketAddr>,
     connections: tokio::task::JoinHandle<()>,
     tasks: JoinSet<()>,
@@ -309,13 +308,13 @@ impl Server {
             detail: format!("listening at {address}"),
             ..Audit::default()
         });
-        Ok(Self { shared, address, admin: admin_address, connections, tasks })
+        Ok(Self { shared, admin: admin_address, connections, tasks })
     }
 
     /// Where requests are taken.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.shared.address
     }
 
     /// Where those who run the server look.
@@ -370,7 +369,7 @@ impl Drop for Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
-            .field("address", &self.address)
+            .field("address", &self.address())
             .field("admin", &self.admin)
             .finish_non_exhaustive()
     }
