@@ -11,13 +11,20 @@ use crate::report::{Problems, Report, quoted};
 /// that is wrong with both.
 #[must_use]
 pub fn check(path: impl AsRef<Path>) -> Report {
-    let path = path.as_ref();
+    check_seen(path.as_ref(), |_| ())
+}
+
+/// The same. `see` is shown a manifest that has no errors by itself, before any of the files that it names is looked at.
+pub(crate) fn check_seen(path: &Path, see: impl FnOnce(&Manifest)) -> Report {
     let text = match manifest::load(path) {
         Ok(text) => text,
         Err(report) => return report,
     };
     let problems = Problems::new(&text);
     let (manifest, places) = manifest::parse(&problems, &text, path);
+    if !problems.has_errors() {
+        see(&manifest);
+    }
     let wanted = wanted(&manifest);
     for ((function, places), wanted) in manifest.functions.iter().zip(&places).zip(&wanted) {
         if let Some(at) = places.source {

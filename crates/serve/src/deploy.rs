@@ -1,9 +1,11 @@
 //! Deployments: a manifest's functions, compiled, with a pool of VMs each.
 
+mod files;
 mod function;
 mod grants;
 mod tenant;
 
+pub(crate) use files::Files;
 pub(crate) use function::{Function, TakenVm};
 pub(crate) use tenant::{Share, Tenant, TenantSettings, Tenants};
 
@@ -11,7 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::check::check;
+use crate::check::check_seen;
 use crate::manifest::{CronTrigger, HttpTrigger, Manifest};
 use crate::routes::Routes;
 use crate::telemetry::Metrics;
@@ -60,26 +62,6 @@ pub(crate) struct Deployment {
     pub(crate) deployed: u64,
 }
 
-/// A file, and what shows that it has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileMark {
-    path: PathBuf,
-    /// Its size, time of change in nanoseconds and number; nothing if it is not there.
-    mark: Option<(u64, u128, u64)>,
-}
-
-impl FileMark {
-    fn of(path: &Path) -> Self {
-        use std::os::unix::fs::MetadataExt as _;
-        let mark = std::fs::metadata(path).ok().map(|metadata| {
-            let changed = metadata.modified().ok();
-            let since = changed.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-            (metadata.len(), since.unwrap_or_default().as_nanos(), metadata.ino())
-        });
-        Self { path: path.to_owned(), mark }
-    }
-}
-
 /// Counts by application and function, which outlive deployments.
 #[derive(Debug, Default)]
 pub(crate) struct AllMetrics(Mutex<HashMap<(String, String), Arc<Metrics>>>);
@@ -103,26 +85,21 @@ pub(crate) struct Read {
     pub(crate) path: PathBuf,
 }
 
-/// The files that an application is made from, as they are now: its manifest, and what it names as sources.
-pub(crate) fn marks(path: &Path) -> Vec<FileMark> {
-    let mut marks = vec![FileMark::of(path)];
-    if !is_wasm(path)
-        && let Ok(manifest) = Manifest::read(path).into_manifest()
-    {
-        marks.extend(manifest.functions.iter().map(|function| FileMark::of(&function.source)));
-    }
-    marks
-}
-
-/// What a server is given to serve: a manifest, or a program by itself.
-///
-/// # Errors
-/// [`DeployError::Manifest`].
-pub(crate) fn read(path: &Path) -> Result<Read, DeployError> {
-    let report = if is_wasm(path) { Manifest::of_program(path) } else { check(path) };
-    let manifest =
-        report.into_manifest().map_err(|report| DeployError::Manifest(report.to_string()))?;
-    Ok(Read { manifest, path: path.to_owned() })
+/// What a server is given to serve: a manifest, or a program by itself; or [`DeployError::Manifest`]. With the files
+/// that it is made from, each as it was before it was read: what changes meanwhile has changed at the next look, too.
+pub(crate) fn read(path: &Path) -> (Files, Result<Read, DeployError>) {
+    let mut files = Files::of(path);
+    let report = match is_wasm(path) {
+        true => Manifest::of_program(path),
+        false => check_seen(path, |manifest| {
+            manifest.functions.iter().for_each(|function| files.add(&function.source));
+        }),
+    };
+    let read = match report.into_manifest() {
+        Ok(manifest) => Ok(Read { manifest, path: path.to_owned() }),
+        Err(report) => Err(DeployError::Manifest(report.to_string())),
+    };
+    (files, read)
 }
 
 /// Whether a file is WebAssembly, by its first four bytes.

@@ -70,7 +70,7 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(problems: Problems<'_>, file: &Path, manifest: Manifest) -> Self {
-        let failed = problems.has_errors.get();
+        let failed = problems.has_errors();
         let (problems, omitted) = problems.placed(file);
         Self { problems, omitted, manifest: (!failed).then(|| Box::new(manifest)) }
     }
@@ -177,6 +177,11 @@ impl<'t> Problems<'t> {
         } else {
             self.omitted.set(self.omitted.get() + 1);
         }
+    }
+
+    /// Whether one of those so far is an error.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.has_errors.get()
     }
 
     /// Whether further problems are counted only.

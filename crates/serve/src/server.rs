@@ -7,7 +7,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::cron;
-use crate::deploy::{self, AllMetrics, DeployError, Deployment, FileMark, TenantSettings, Tenants};
+use crate::deploy::{self, AllMetrics, DeployError, Deployment, Files, TenantSettings, Tenants};
 use crate::telemetry::export::Export;
 use crate::telemetry::records::{Audit, RecordTarget, Records, unix_millis};
 
@@ -131,7 +131,7 @@ pub(crate) struct Slot {
     /// Why its last change is not served.
     pub(crate) error: Mutex<Option<String>>,
     /// Its files as they were when it was last deployed, or that was tried.
-    marks: Mutex<Vec<FileMark>>,
+    files: Mutex<Files>,
 }
 
 impl Slot {
@@ -139,8 +139,8 @@ impl Slot {
         Arc::clone(&self.deployment.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn marks(&self) -> MutexGuard<'_, Vec<FileMark>> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn error(&self) -> Option<String> {
@@ -259,23 +259,22 @@ impl Server {
         );
         let paths = paths.to_vec();
         let made = tokio::task::spawn_blocking(move || {
-            let marks: Vec<_> = paths.iter().map(|path| deploy::marks(path)).collect();
             let metrics = AllMetrics::default();
             let deployed = deploy_all(&paths, &tenants, &metrics, &records);
-            (deployed, paths, marks, tenants, metrics, records)
+            (deployed, paths, tenants, metrics, records)
         });
-        let (deployed, paths, marks, tenants, metrics, records) = match made.await {
+        let (deployed, paths, tenants, metrics, records) = match made.await {
             Ok(made) => made,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        let deployments = deployed?;
+        let (deployments, files): (Vec<_>, Vec<_>) = deployed?.into_iter().unzip();
         let sites = Sites::of(&deployments)?;
-        let slots = paths.into_iter().zip(deployments).zip(marks);
-        let slots = slots.map(|((path, deployment), marks)| Slot {
+        let slots = paths.into_iter().zip(deployments).zip(files);
+        let slots = slots.map(|((path, deployment), files)| Slot {
             path,
             deployment: Mutex::new(deployment),
             error: Mutex::default(),
-            marks: Mutex::new(marks),
+            files: Mutex::new(files),
         });
         let failed = |source| StartError::Listen { address: settings.listen, source };
         let address = listener.local_addr().map_err(failed)?;
@@ -402,10 +401,11 @@ fn deploy_all(
     tenants: &Tenants,
     metrics: &AllMetrics,
     records: &Records,
-) -> Result<Vec<Arc<Deployment>>, DeployError> {
+) -> Result<Vec<(Arc<Deployment>, Files)>, DeployError> {
     let mut names: Vec<Arc<str>> = Vec::new();
     let deploy_one = |path: &PathBuf| {
-        let deployment = deploy_manifest(path, tenants, metrics, records, 1, paths.len() > 1)?;
+        let (files, read) = deploy::read(path);
+        let deployment = deploy_read(read?, tenants, metrics, records, 1, paths.len() > 1)?;
         if names.contains(&deployment.name) {
             return Err(DeployError::Conflict(format!(
                 "two applications are called {}; try: another name in one of them",
@@ -413,20 +413,19 @@ fn deploy_all(
             )));
         }
         names.push(Arc::clone(&deployment.name));
-        Ok(Arc::new(deployment))
+        Ok((Arc::new(deployment), files))
     };
     paths.iter().map(deploy_one).collect()
 }
 
-fn deploy_manifest(
-    path: &Path,
+fn deploy_read(
+    read: deploy::Read,
     tenants: &Tenants,
     metrics: &AllMetrics,
     records: &Records,
     generation: u64,
     is_shared: bool,
 ) -> Result<Deployment, DeployError> {
-    let read = deploy::read(path)?;
     let tenant = tenants.of(&read.manifest, is_shared)?;
     deploy::deploy(read, &tenant, metrics, records, generation)
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::{Shared, Sites, Slot, deploy_manifest};
+use super::{Shared, Sites, Slot, deploy_read};
 use crate::deploy::{self, DeployError, Deployment};
 use crate::telemetry::records::Audit;
 
@@ -35,18 +35,22 @@ pub(super) async fn reload(shared: &Arc<Shared>, all: bool) -> Vec<DeployError> 
 }
 
 fn reload_slot(shared: &Shared, slot: &Slot, even_so: bool) -> Result<(), DeployError> {
-    let current = slot.deployment();
-    // Looked at before they are read: what changes meanwhile has changed at the next look, too.
-    let marks = deploy::marks(&slot.path);
-    let before = std::mem::replace(&mut *slot.marks(), marks.clone());
-    if !even_so && marks == before {
+    if !even_so && slot.files().are_unchanged() {
         return Ok(());
     }
+    let (files, read) = deploy::read(&slot.path);
+    let before = std::mem::replace(&mut *slot.files(), files.clone());
+    if !even_so && files.are_as(&before) {
+        return Ok(());
+    }
+    let current = slot.deployment();
     let (metrics, records) = (&shared.metrics, &shared.records);
     let (generation, is_shared) = (current.generation + 1, shared.slots.len() > 1);
-    let made =
-        deploy_manifest(&slot.path, &shared.tenants, metrics, records, generation, is_shared)
-            .and_then(|made| put_in_place(shared, slot, made));
+    let made = read
+        .and_then(|read| {
+            deploy_read(read, &shared.tenants, metrics, records, generation, is_shared)
+        })
+        .and_then(|made| put_in_place(shared, slot, made));
     let mut error = slot.error.lock().unwrap_or_else(PoisonError::into_inner);
     let audit = |event, detail| {
         records.audit(&Audit {
