@@ -8,8 +8,8 @@ import threading
 import time
 from pathlib import Path
 
-from processes import TICK, Failure
-from servers import ADDRESS, HERE, PATH, Running, environment
+from processes import TICK, Failure, Tree
+from servers import ADDRESS, FLOOR, HERE, PATH, Running, environment
 
 # Answers that take longer are counted as errors.
 TIMEOUT_SECONDS = 5
@@ -19,6 +19,38 @@ SAMPLE_SECONDS = 0.5
 # shortly before the end are counted here.
 UNANSWERED_MS = 1000
 MIB = 1 << 20
+
+
+def run_to_end(command, programs, seconds, children, meanwhile):
+    """Runs a program that is to end by itself after so many seconds: its exit code, what it has said, and the
+    share of a CPU that it used. It is in the set `children` meanwhile. Calls `meanwhile` with the seconds so far."""
+    begin = time.monotonic()
+    before = os.times()
+    process = subprocess.Popen(
+        [str(word) for word in command], env=environment(programs), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )
+    children.add(process.pid)
+    try:
+        # It waits for nothing but its own clock: if that is long over, something is wrong.
+        killer = threading.Timer(seconds + 30, process.kill)
+        killer.start()
+        while process.poll() is None:
+            meanwhile(time.monotonic() - begin)
+            try:
+                process.wait(SAMPLE_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        said = process.stdout.read()
+    finally:
+        killer.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        children.discard(process.pid)
+    after = os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return process.returncode, said, used / (time.monotonic() - begin)
 
 
 class Load:
@@ -37,38 +69,13 @@ class Load:
             "--script", HERE / "report.lua", *([] if keep_alive else ["--header", "Connection: close"]),
             f"http://{ADDRESS}:{port}{PATH}",
         ]
-        begin = time.monotonic()
-        before = os.times()
-        process = subprocess.Popen(
-            [str(word) for word in command], env=environment(self.programs), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )
-        self.children.add(process.pid)
-        try:
-            # It waits for nothing but its own clock: if that is long over, something is wrong.
-            killer = threading.Timer(seconds + 30, process.kill)
-            killer.start()
-            while process.poll() is None:
-                meanwhile(time.monotonic() - begin)
-                try:
-                    process.wait(SAMPLE_SECONDS)
-                except subprocess.TimeoutExpired:
-                    pass
-            said = process.stdout.read()
-        finally:
-            killer.cancel()
-            process.kill()
-            process.wait()
-            process.stdout.close()
-            self.children.discard(process.pid)
-        after = os.times()
+        status, said, cpu = run_to_end(command, self.programs, seconds, self.children, meanwhile)
         lines = [line for line in said.splitlines() if line.startswith("figures ")]
-        if process.returncode != 0 or not lines:
-            raise Failure(f"wrk has ended with exit code {process.returncode}; try: {' '.join(map(str, command))}"
+        if status != 0 or not lines:
+            raise Failure(f"wrk has ended with exit code {status}; try: {' '.join(map(str, command))}"
                           f"\noutput: {said.strip()}")
         figures = json.loads(lines[0].removeprefix("figures "))
-        used = after.children_user + after.children_system - before.children_user - before.children_system
-        figures["load_cpu"] = used / (time.monotonic() - begin)
+        figures["load_cpu"] = cpu
         return figures
 
 
@@ -129,6 +136,52 @@ def measure(name, programs, ports, cpu, directory, load, connections, keep_alive
         "memory_peak_mib": peak / MIB,
         "processes": processes,
         "errors": errors,
+    }
+
+
+def measure_floor(programs, cpu, seconds):
+    """How many VMs can be made, entered and dropped on the server's CPU, with figures as for requests."""
+    command = ["taskset", "--cpu-list", cpu, programs["sandgrain"], "bench", "floor", "--json", "--seconds", seconds]
+    # All that this process has started is the floor.
+    tree = Tree(None)
+    peak = 0
+
+    def look(_):
+        nonlocal peak
+        peak = max(peak, tree.memory())
+
+    busy_before, stolen_before = machine_time()
+    begin = time.monotonic()
+    status, said, cpu_used = run_to_end(command, programs, seconds, set(), look)
+    elapsed = time.monotonic() - begin
+    busy, stolen = machine_time()
+    try:
+        # What stands before it would be a warning.
+        floor, _ = json.JSONDecoder().raw_decode(said, said.index("{"))
+    except ValueError:
+        status = status or "0, but no report"
+    if status != 0:
+        raise Failure(f"{FLOOR} has ended with exit code {status}; try: {' '.join(map(str, command))}"
+                      f"\noutput: {said.strip()}")
+    rate, whole = floor["vms_per_second"], floor["whole"]
+    return {
+        "requests": floor["vms"],
+        "seconds": floor["seconds"],
+        "requests_per_second": rate,
+        "p50_ms": whole["median"] / 1000,
+        "p99_ms": whole["p99"] / 1000,
+        "p99.9_ms": whole["p999"] / 1000,
+        # It does the same all the time, also while that does not count yet.
+        "cpu_us_per_request": cpu_used / rate * 1e6,
+        "server_cpu": cpu_used,
+        "load_cpu": 0,
+        "other_cpu": max(0, (busy - busy_before) / elapsed - cpu_used),
+        "stolen_cpu": (stolen - stolen_before) / elapsed,
+        "memory_peak_mib": peak / MIB,
+        "make_us": floor["make"]["median"],
+        "enter_us": floor["enter"]["median"],
+        "drop_us": floor["drop"]["median"],
+        "errors": {},
     }
 
 

@@ -48,7 +48,8 @@ class Tree:
     """A process, its descendants, and those of them whose parents have ended."""
 
     def __init__(self, root, not_ours=()):
-        """`root` is a Popen. Children of this process in `not_ours`, a set, do not belong to it."""
+        """`root` is a Popen, or None where only figures are wanted. Children of this process in `not_ours`, a set, do
+        not belong to it."""
         self.root = root
         self.not_ours = not_ours
 

@@ -4,7 +4,7 @@ from html import escape
 from math import ceil, floor, log10
 from statistics import median
 
-from servers import BASE, SERVERS
+from servers import BASE, FLOOR, SERVERS
 
 # A load generator that is busy for more of the time than this is what limits the server.
 BUSY = 0.9
@@ -23,19 +23,35 @@ def summarize(cells):
         cell = {"server": name, "keep_alive": keep_alive, "connections": connections, "rounds": done,
                 "failed_rounds": len(rounds) - len(done)}
         if done:
-            cell["median"] = {figure: median(figures[figure] for figures in done) for figure in FIGURES}
+            cell["median"] = {figure: median(figures[figure] for figures in done)
+                              for figure in FIGURES if figure in done[0]}
             cell["errors"] = {kind: sum(figures["errors"][kind] for figures in done) for kind in done[0]["errors"]}
-            # Of the rounds' ratios: what slows the machine down for a while slows both.
-            base = cells.get((keep_alive, connections, BASE), [])
-            ratios = [ours["requests_per_second"] / theirs["requests_per_second"]
-                      for ours, theirs in zip(rounds, base) if ours and theirs]
-            if ratios:
-                cell["ratio"] = {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+            if name != FLOOR:
+                compare(cell, "ratio", rounds, cells.get((keep_alive, connections, BASE), []))
+            if SERVERS[name].makes_vms:
+                compare(cell, "ratio_to_floor", rounds, cells.get((keep_alive, connections, FLOOR), []))
         summary.append(cell)
     # The order of the rounds changes; this one does not.
     order = list(SERVERS)
     summary.sort(key=lambda cell: (not cell["keep_alive"], cell["connections"], order.index(cell["server"])))
     return summary
+
+
+def compare(cell, key, rounds, base):
+    """The ratios of the rounds: what slows the machine down for a while slows both."""
+    ratios = [ours["requests_per_second"] / theirs["requests_per_second"]
+              for ours, theirs in zip(rounds, base) if ours and theirs]
+    if ratios:
+        cell[key] = {"median": median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+
+
+def shown_ratio(ratio):
+    if not ratio:
+        return ""
+    shown = digits(ratio["median"])
+    if ratio["lowest"] < ratio["highest"]:
+        shown += f" ({digits(ratio['lowest'])}-{digits(ratio['highest'])})"
+    return shown
 
 
 def digits(value):
@@ -56,14 +72,11 @@ def shown_errors(cell):
 
 
 def row(cell):
-    start = f"| {cell['connections']} | {cell['server']} |"
+    start = f"| {'none' if cell['server'] == FLOOR else cell['connections']} | {cell['server']} |"
     if "median" not in cell:
-        return f"{start} failed | | | | | | | {shown_errors(cell)} |"
+        return f"{start} failed | | | | | | | | {shown_errors(cell)} |"
     middle = cell["median"]
-    ratio = cell.get("ratio")
-    compared = digits(ratio["median"]) if ratio else ""
-    if ratio and ratio["lowest"] < ratio["highest"]:
-        compared += f" ({digits(ratio['lowest'])}-{digits(ratio['highest'])})"
+    compared = f"{shown_ratio(cell.get('ratio'))} | {shown_ratio(cell.get('ratio_to_floor'))}"
     busy = "\\*" if middle["load_cpu"] > BUSY else ""
     return (f"{start} {middle['requests_per_second']:.0f}{busy} | {compared} | {digits(middle['p50_ms'])} | "
             f"{digits(middle['p99_ms'])} | {digits(middle['p99.9_ms'])} | {digits(middle['cpu_us_per_request'])} | "
@@ -81,13 +94,18 @@ def table(summary, about):
         cells = [cell for cell in summary if cell["keep_alive"] == keep_alive]
         lines += [
             "", f"{title}:", "",
-            f"| connections | server | requests/s | to {BASE} | p50 ms | p99 ms | p99.9 ms | CPU us/request | "
-            "memory MiB | errors |",
-            "|--:|---|--:|--:|--:|--:|--:|--:|--:|---|",
+            f"| connections | server | requests/s | to {BASE} | to {FLOOR} | p50 ms | p99 ms | p99.9 ms | "
+            "CPU us/request | memory MiB | errors |",
+            "|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
             *map(row, cells),
         ]
     if any(cell.get("median", {}).get("load_cpu", 0) > BUSY for cell in summary):
         lines += ["", "\\* The load generator was busy all the time: the server may be able to do more."]
+    if floors := [figures for cell in summary if cell["server"] == FLOOR for figures in cell["rounds"]]:
+        make, enter, drop = (digits(median(figures[part] for figures in floors))
+                             for part in ("make_us", "enter_us", "drop_us"))
+        lines += ["", f"The floor's requests are VMs: to make one takes {make} us, to enter it up to its first exit "
+                  f"{enter} us, to drop it {drop} us, in the median of all rounds."]
     rounds = [figures for cell in summary for figures in cell["rounds"]]
     disturbed = [figures for figures in rounds if max(figures["other_cpu"], figures["stolen_cpu"]) > DISTURBED]
     if disturbed:
@@ -106,7 +124,7 @@ def as_json(summary, about, failures):
 # The plot: one panel for each kind of connection, with a line for each server.
 PANEL, NAMES, AXIS = 450, 112, 260
 LINE, GAP, TOP = 16, 34, 62
-COLORS = {"sandgrain": "#b5541c", "wasmtime": "#3d5799"}
+COLORS = {FLOOR: "#000", "sandgrain": "#b5541c", "wasmtime": "#3d5799"}
 OTHER = "#777"
 
 
@@ -135,11 +153,12 @@ def plot(summary, about):
                 plural = "" if connections == 1 else "s"
                 y += GAP
                 body.append(text(left, y - 8, f"{connections} connection{plural}", color="#555"))
-            body.append(text(start - 8, y + LINE - 4, cell["server"], anchor="end"))
+            name = cell["server"]
+            body.append(text(start - 8, y + LINE - 4, "floor (VMs/s)" if name == FLOOR else name, anchor="end"))
             if "median" in cell:
                 speed = cell["median"]["requests_per_second"]
                 x = start + (log10(speed) - low) / (high - low) * AXIS
-                color = COLORS.get(SERVERS[cell["server"]].program, OTHER)
+                color = COLORS.get(name) or COLORS.get(SERVERS[name].program, OTHER)
                 body.append(f'<line x1="{start}" y1="{y + 8}" x2="{x:.1f}" y2="{y + 8}" stroke="{color}" '
                             'stroke-opacity="0.3"/>')
                 body.append(f'<circle cx="{x:.1f}" cy="{y + 8}" r="4" fill="{color}"/>')

@@ -38,9 +38,12 @@ class Start:
 class Server:
     what: str
     program: str
-    command: Callable[[Start], list]
+    # None for the floor, which serves nobody.
+    command: Callable[[Start], list] | None
     # Asks the program for its version.
     version: tuple = ("--version",)
+    # Whether it makes a VM for each request, as the floor does.
+    makes_vms: bool = False
 
 
 def sandgrain(policy, source):
@@ -74,14 +77,17 @@ def nginx(start):
     return [start.programs["nginx"], "-p", start.directory, "-e", "stderr", "-c", conf]
 
 
+FLOOR = "floor"
 # All of them, in the order of the table. To add a server, add it here.
 SERVERS = {
     "sandgrain-fresh": Server("`sandgrain serve`, the component, a VM for each request that nobody has used before",
-                              "sandgrain", sandgrain("fresh", COMPONENT)),
+                              "sandgrain", sandgrain("fresh", COMPONENT), makes_vms=True),
     "sandgrain-reset": Server("`sandgrain serve`, the component, a VM that is reset after each request",
                               "sandgrain", sandgrain("reset", COMPONENT)),
     "sandgrain-wagi": Server("`sandgrain serve`, a WAGI command, a VM for each request that nobody has used before",
-                             "sandgrain", sandgrain("wagi", HERE / "handlers/wagi.wasm")),
+                             "sandgrain", sandgrain("wagi", HERE / "handlers/wagi.wasm"), makes_vms=True),
+    FLOOR: Server("`sandgrain bench floor`: no server, but the smallest VM made, entered and dropped again and again",
+                  "sandgrain", None),
     "wasmtime": Server("`wasmtime serve`, the component, an instance for each request", "wasmtime", wasmtime),
     "workerd": Server("workerd, an equal handler in JavaScript, one isolate for all requests", "workerd", workerd),
     "node": Server("node, an equal handler in JavaScript, no isolation", "node", node),

@@ -1,12 +1,14 @@
 //! The raw floor: the smallest program that leaves a VM, without any of the library above the
-//! hypervisor layer.
+//! hypervisor layer. [`measure`] makes one VM after another for it.
 
-use crate::host_error;
+use crate::report::quantile;
+use crate::{Machine, host_error};
 use sandgrain::hypervisor::{
     DescriptorTable, GuestMemory, Hypervisor, MemoryImage, Registers, SystemRegisters,
     TaskRegister, Vm, VmExit,
 };
 use sandgrain::{Error, Result};
+use serde::Serialize;
 use std::time::{Duration, Instant};
 
 const MEMORY: usize = 64 << 10;
@@ -78,12 +80,21 @@ impl Floor {
         Ok(vm)
     }
 
-    /// From nothing to the first exit.
-    pub(crate) fn first_exit(&self) -> Result<Duration> {
+    /// A VM from its beginning to its end.
+    fn life(&self) -> Result<Life> {
         let started = Instant::now();
         let mut vm = self.create()?;
+        let made = Instant::now();
         run(&mut *vm)?;
-        Ok(started.elapsed())
+        let left = Instant::now();
+        drop(vm);
+        Ok(Life { make: made - started, enter: left - made, drop: left.elapsed() })
+    }
+
+    /// From nothing to the first exit.
+    pub(crate) fn first_exit(&self) -> Result<Duration> {
+        let life = self.life()?;
+        Ok(life.make + life.enter)
     }
 
     /// A VM to make round trips with.
@@ -110,5 +121,110 @@ fn run(vm: &mut dyn Vm) -> Result<()> {
     match vm.run().map_err(error)? {
         VmExit::PortOut { port: PORT, .. } => Ok(()),
         exit => Err(Error::Host(format!("the smallest VM was left by {exit:?}"))),
+    }
+}
+
+/// How long each part of a VM's life has taken.
+#[derive(Clone, Copy)]
+struct Life {
+    make: Duration,
+    enter: Duration,
+    drop: Duration,
+}
+
+/// How many of the smallest VM there can be in a second, one after another, and what each of them takes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The machine.
+    pub machine: Machine,
+    /// For how long VMs were made.
+    pub seconds: f64,
+    /// How many there were.
+    pub vms: usize,
+    /// How many a second.
+    pub vms_per_second: f64,
+    /// Of times.
+    pub unit: &'static str,
+    /// To make one: VM, memory of 64 KiB, vCPU, registers.
+    pub make: Times,
+    /// To enter it, up to its first exit.
+    pub enter: Times,
+    /// To drop it.
+    pub drop: Times,
+    /// All of these.
+    pub whole: Times,
+}
+
+/// The figures of one part, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Times {
+    /// The time that half of the samples kept below.
+    pub median: f64,
+    /// The time that 99 of 100 samples kept below.
+    pub p99: f64,
+    /// The time that 999 of 1000 samples kept below.
+    pub p999: f64,
+}
+
+impl Times {
+    fn of(lives: &[Life], part: impl Fn(&Life) -> Duration) -> Self {
+        let micros: Vec<f64> = lives.iter().map(|life| part(life).as_secs_f64() * 1e6).collect();
+        let at = |share| quantile(micros.clone(), share);
+        Self { median: at(0.5), p99: at(0.99), p999: at(0.999) }
+    }
+}
+
+/// Makes, enters and drops VMs for so long, one after another; and before that for a tenth of it, which does not count.
+///
+/// # Errors
+/// What the hypervisor runs into; [`Error::NoHypervisor`] if there is none.
+pub fn measure(duration: Duration) -> Result<Report> {
+    let machine = Machine::this()?;
+    let floor = Floor::new()?;
+    let begun = Instant::now();
+    while begun.elapsed() < duration / 10 {
+        floor.life()?;
+    }
+    let begun = Instant::now();
+    let mut lives = Vec::new();
+    let taken = loop {
+        lives.push(floor.life()?);
+        let taken = begun.elapsed();
+        if taken >= duration {
+            break taken;
+        }
+    };
+    Ok(Report {
+        machine,
+        seconds: taken.as_secs_f64(),
+        vms: lives.len(),
+        vms_per_second: lives.len() as f64 / taken.as_secs_f64(),
+        unit: "us",
+        make: Times::of(&lives, |life| life.make),
+        enter: Times::of(&lives, |life| life.enter),
+        drop: Times::of(&lives, |life| life.drop),
+        whole: Times::of(&lives, |life| life.make + life.enter + life.drop),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_those_of_each_part() {
+        let micros = Duration::from_micros;
+        let lives: Vec<Life> = (1..=1000)
+            .map(|n| Life { make: micros(n), enter: micros(2 * n), drop: micros(3 * n) })
+            .collect();
+        let times = Times::of(&lives, |life| life.enter);
+        assert_eq!([times.median, times.p99, times.p999].map(f64::round), [1000.0, 1980.0, 1998.0]);
+    }
+
+    #[test]
+    fn even_in_no_time_there_is_one_vm() {
+        let report = measure(Duration::ZERO).expect("benchmarks need a hypervisor");
+        assert_eq!(report.vms, 1);
+        assert!(report.whole.median >= report.make.median + report.enter.median, "{report:?}");
     }
 }

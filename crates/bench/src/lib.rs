@@ -10,7 +10,7 @@
 mod calls;
 mod components;
 mod compute;
-mod floor;
+pub mod floor;
 mod http;
 mod machine;
 mod measure;

@@ -1,11 +1,13 @@
 //! `sandgrain bench`: what calls, creation and computing cost on this machine, side by side with what
 //! the machine takes for the least of each.
 
+mod floor;
 mod start;
 
 use crate::failure::Failure;
 use sandgrain::Error;
-use sandgrain_bench::{Goal, Report, Row, Samples};
+use sandgrain_bench::{Goal, Machine, Report, Row, Samples};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
 /// Options of `sandgrain bench`.
@@ -30,6 +32,8 @@ pub struct Arguments {
 enum Only {
     /// Measures what it takes from a request to a function's result, by all ways to start it
     Start(start::Arguments),
+    /// Measures how many of the smallest VM can be made, entered and dropped in a second
+    Floor(floor::Arguments),
 }
 
 /// Measures and prints.
@@ -37,6 +41,7 @@ pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.only {
         None => all(arguments).map_err(Failure::from),
         Some(Only::Start(arguments)) => start::execute(arguments),
+        Some(Only::Floor(arguments)) => floor::execute(arguments).map_err(Failure::from),
     }
 }
 
@@ -44,14 +49,14 @@ fn all(arguments: &Arguments) -> Result<(), Error> {
     let samples = Samples::of_calls(if arguments.quick { 200 } else { arguments.samples as usize });
     let engine = sandgrain_bench::engine()?;
     let report = sandgrain_bench::measure(&engine, samples, progress)?;
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Host(format!("cannot write the report as JSON: {error}")))?
-            + "\n"
-    } else {
-        table(&report)
-    };
-    print(&text)
+    print(&if arguments.json { json(&report)? } else { table(&report) })
+}
+
+/// A report for programs.
+fn json(report: &impl Serialize) -> Result<String, Error> {
+    let text = serde_json::to_string_pretty(report)
+        .map_err(|error| Error::Host(format!("cannot write the report as JSON: {error}")))?;
+    Ok(text + "\n")
 }
 
 fn print(text: &str) -> Result<(), Error> {
@@ -69,12 +74,14 @@ fn progress(group: &str) {
     }
 }
 
+/// What figures were measured on: a line.
+fn heading(machine: &Machine) -> String {
+    let Machine { sandgrain, cpu, cpus, kernel, hypervisor } = machine;
+    format!("sandgrain {sandgrain} on {cpu}, {cpus} CPUs, Linux {kernel}, {hypervisor}\n")
+}
+
 fn table(report: &Report) -> String {
-    let machine = &report.machine;
-    let mut text = format!(
-        "sandgrain {} on {}, {} CPUs, Linux {}, {}\ntimes in microseconds\n\n",
-        machine.sandgrain, machine.cpu, machine.cpus, machine.kernel, machine.hypervisor
-    );
+    let mut text = heading(&report.machine) + "times in microseconds\n\n";
     text +=
         &line(["", "min", "median", "p99", "ratio", "exits", "target", "met"].map(str::to_owned));
     let mut group = "";
@@ -112,7 +119,6 @@ fn line([name, min, median, p99, ratio, exits, target, met]: [String; 8]) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandgrain_bench::Machine;
 
     pub(in crate::bench) fn machine() -> Machine {
         Machine {

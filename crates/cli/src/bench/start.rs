@@ -59,9 +59,7 @@ pub fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let report = start::measure(&engine, &arguments.options(worker), super::progress)?;
     super::print(&table(&report))?;
     if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| Error::Host(format!("cannot write the report as JSON: {error}")))?;
-        write(file, &(text + "\n"))?;
+        write(file, &super::json(&report)?)?;
     }
     if let Some(file) = svg {
         write(file, &start::svg(&report))?;
@@ -79,19 +77,10 @@ fn write((path, mut file): (&Path, File), text: &str) -> Result<(), Failure> {
 }
 
 fn table(report: &Report) -> String {
-    let machine = &report.machine;
-    let load = report.load.map(|load| load.map_or("?".to_owned(), |load| format!("{load:.2}")));
-    let mut text = format!(
-        "sandgrain {} on {}, {} CPUs, Linux {}, {}\nload {} when it began, {} when it ended; times in \
-         microseconds\n",
-        machine.sandgrain,
-        machine.cpu,
-        machine.cpus,
-        machine.kernel,
-        machine.hypervisor,
-        load[0],
-        load[1]
-    );
+    let [before, after] =
+        report.load.map(|load| load.map_or("?".to_owned(), |load| format!("{load:.2}")));
+    let mut text = super::heading(&report.machine);
+    text += &format!("load {before} when it began, {after} when it ended; times in microseconds\n");
     let mut block = String::new();
     for row in &report.rows {
         let title = start::title(row);

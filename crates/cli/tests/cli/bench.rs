@@ -1,4 +1,4 @@
-//! `bench start`; with few samples, which say nothing about the machine.
+//! `bench start` and `bench floor`; with few samples, which say nothing about the machine.
 
 use crate::command::Place;
 use serde_json::Value;
@@ -63,6 +63,21 @@ fn row<'a>(report: &'a Value, name: &str, callers: u64) -> &'a Value {
 }
 
 #[test]
+fn the_floor_is_a_rate_and_what_each_part_takes() {
+    let place = Place::new();
+    let ended = place.run(&["bench", "floor", "--seconds", "1", "--json"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(report["vms"].as_u64() > Some(0), "{report}");
+    assert!(report["vms_per_second"].as_f64() > Some(0.0), "{report}");
+    for part in ["make", "enter", "drop", "whole"] {
+        let time = |figure: &str| report[part][figure].as_f64().unwrap();
+        assert!(time("median") > 0.0 && time("median") <= time("p99"), "{part} in {report}");
+        assert!(time("p99") <= time("p999"), "{part} in {report}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
     let ended = Place::new().run(&["bench", "start", "--svg", "missing/plot.svg"]);
     let line = ended.fails_with_one_line(202);
@@ -73,7 +88,12 @@ fn a_file_that_cannot_be_written_is_told_before_anything_is_measured() {
 #[test]
 fn options_of_one_benchmark_are_not_the_others() {
     let place = Place::new();
-    for arguments in [&["bench", "--quick", "start"][..], &["bench", "start", "--quick"]] {
+    for arguments in [
+        &["bench", "--quick", "start"][..],
+        &["bench", "start", "--quick"],
+        &["bench", "--samples", "5", "floor"],
+        &["bench", "floor", "--seconds", "0"],
+    ] {
         let ended = place.run(arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
     }
