@@ -79,45 +79,49 @@ class Load:
         return figures
 
 
+def put_under_load(server, load, connections, keep_alive, seconds):
+    """wrk's figures with all errors, how many answers were good ones, and the most memory that was seen."""
+    peak = 0
+    unanswered = None
+
+    def look(so_far):
+        nonlocal peak, unanswered
+        peak = max(peak, server.tree.memory())
+        if unanswered is None and so_far > seconds - 1.5 * SAMPLE_SECONDS:
+            unanswered = count_unanswered(server.port)
+            if server.tree.cpus() != {int(server.cpu)}:
+                raise server.failure(f"has left CPU {server.cpu} for {sorted(server.tree.cpus())}")
+
+    try:
+        figures = load.run(server.port, connections, seconds, keep_alive, look)
+    except Failure:
+        server.must_run()  # it says more about that
+        raise
+    server.must_run()
+    figures["errors"]["unanswered"] = unanswered or 0
+    # Those of a wrong status are among wrk's requests.
+    figures["good"] = figures["requests"] - figures["errors"]["status"]
+    figures["memory"] = peak
+    return figures
+
+
 def measure(name, programs, ports, cpu, directory, load, connections, keep_alive, seconds, warm_up):
     """A server is started, checked, warmed up, and measured under load."""
     with Running(name, programs, ports, cpu, directory, load.children) as server:
         tree = server.tree
         idle = tree.memory()
-        peak = 0
-        unanswered = None
-
-        def look(so_far):
-            nonlocal peak, unanswered
-            peak = max(peak, tree.memory())
-            if unanswered is None and so_far > seconds - 1.5 * SAMPLE_SECONDS:
-                unanswered = count_unanswered(server.port)
-                if tree.cpus() != {int(cpu)}:
-                    raise server.failure(f"has left CPU {cpu} for {sorted(tree.cpus())}")
-
-        def run(seconds, *meanwhile):
-            try:
-                return load.run(server.port, connections, seconds, keep_alive, *meanwhile)
-            except Failure:
-                server.must_run()  # it says more about that
-                raise
-
-        run(warm_up)
+        put_under_load(server, load, connections, keep_alive, warm_up)
         busy_before, stolen_before = machine_time()
         cpu_before = tree.cpu_seconds()
-        figures = run(seconds, look)
+        figures = put_under_load(server, load, connections, keep_alive, seconds)
         cpu_used = tree.cpu_seconds() - cpu_before
         busy, stolen = machine_time()
-        peak = max(peak, tree.memory())
-        server.must_run()
+        peak = max(figures["memory"], tree.memory())
         server.check()
         processes = len(tree.stats())
-    errors = {**figures["errors"], "unanswered": unanswered or 0}
-    # Those of a wrong status are among wrk's requests.
-    good = figures["requests"] - errors["status"]
+    good, elapsed = figures["good"], figures["microseconds"] / 1e6
     if good == 0:
-        raise Failure(f"{name} answered no request; try: more --seconds\nerrors: {errors}")
-    elapsed = figures["microseconds"] / 1e6
+        raise Failure(f"{name} answered no request; try: more --seconds\nerrors: {figures['errors']}")
     return {
         "requests": good,
         "seconds": elapsed,
@@ -135,7 +139,7 @@ def measure(name, programs, ports, cpu, directory, load, connections, keep_alive
         "memory_idle_mib": idle / MIB,
         "memory_peak_mib": peak / MIB,
         "processes": processes,
-        "errors": errors,
+        "errors": figures["errors"],
     }
 
 

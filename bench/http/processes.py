@@ -44,6 +44,26 @@ def stat(pid):
         return None
 
 
+def sizes(file, names):
+    """Fields of a file that has a number of KiB for each, in bytes, as far as the kernel has them."""
+    fields = (line.split() for line in Path(file).read_text().splitlines())
+    return {field[0][:-1]: int(field[1]) * 1024 for field in fields if field[0][:-1] in names}
+
+
+def held(pid):
+    """What a process has: bytes of memory, and how many of other things."""
+    memory = sizes(f"/proc/{pid}/smaps_rollup", ("Rss", "Pss", "Anonymous"))
+    return {
+        "processes": 1,
+        "rss": memory["Rss"],
+        "pss": memory["Pss"],
+        "anonymous": memory["Anonymous"],
+        "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+        "mappings": Path(f"/proc/{pid}/maps").read_bytes().count(b"\n"),
+        "threads": len(os.listdir(f"/proc/{pid}/task")),
+    }
+
+
 class Tree:
     """A process, its descendants, and those of them whose parents have ended."""
 
@@ -75,17 +95,27 @@ class Tree:
 
     def memory(self):
         """Bytes of memory; of pages that several processes have each one's share (Pss)."""
-        total = 0
+        return sum(self.of_each(lambda pid: sizes(f"/proc/{pid}/smaps_rollup", ("Pss",)).get("Pss", 0)))
+
+    def held(self):
+        """What all of them together have: bytes of memory, and how many of other things."""
+        total = {}
+        for one in self.of_each(held):
+            for what, count in one.items():
+                total[what] = total.get(what, 0) + count
+        return total
+
+    def of_each(self, look):
+        """What is seen of each process."""
+        seen = []
         for pid in self.stats():
             try:
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
+                seen.append(look(pid))
             except (FileNotFoundError, ProcessLookupError):
-                pass  # it has ended, and has none
+                pass  # it has ended, and has nothing
             except PermissionError:
-                raise Failure(f"the memory of process {pid} cannot be looked at; try: as root") from None
-        return total
+                raise Failure(f"process {pid} cannot be looked at; try: as root") from None
+        return seen
 
     def cpus(self):
         """The CPUs on which any of its threads may run."""
