@@ -16,7 +16,9 @@ fn main() {
     let runtime = crates.join("wasm-runtime");
     for watched in ["wasm-runtime", "guest", "executor", "abi"] {
         let watched = crates.join(watched);
-        for part in ["src", "Cargo.toml", "Cargo.lock", "build.rs", "first.ld", "stubs"] {
+        for part in
+            ["src", "Cargo.toml", "Cargo.lock", "build.rs", "layout.ld", "first.ld", "stubs"]
+        {
             let part = watched.join(part);
             if part.exists() {
                 println!("cargo::rerun-if-changed={}", part.display());

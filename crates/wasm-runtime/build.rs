@@ -18,7 +18,9 @@ fn main() {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
     let crate_dir = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
-    println!("cargo:rustc-link-arg-bins=-Wl,-T,{crate_dir}/first.ld");
-    println!("cargo:rerun-if-changed=first.ld");
+    for script in ["layout.ld", "first.ld"] {
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{crate_dir}/{script}");
+        println!("cargo:rerun-if-changed={script}");
+    }
     println!("cargo:rerun-if-changed=build.rs");
 }

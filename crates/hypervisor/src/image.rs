@@ -2,7 +2,7 @@
 
 use std::{fmt, fs::File, ops::Range, sync::Arc};
 
-use crate::{Error, PAGE_SIZE, platform::SealedFile};
+use crate::{Error, LARGE_PAGE, PAGE_SIZE, platform::SealedFile};
 
 /// Immutable initial content of a VM's memory: layers of pages, with zeros wherever there is none. Cheap to
 /// clone.
@@ -62,7 +62,19 @@ impl MemoryImage {
     /// # Errors
     /// [`Error::OutOfMemory`], or [`Error::Host`] when the host cannot make or seal an anonymous file.
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
-        let file = Arc::new(SealedFile::new([bytes])?);
+        MemoryImage::with_large_pages(bytes, &[])
+    }
+
+    /// As [`new`](Self::new), with ranges of the image that are each in large pages of the host's, if it has such:
+    /// two megabytes in one piece. For what guests only read and have mapped so themselves: a VM that is new then
+    /// has it with a single fault. A page of it that is written is a copy of the ordinary size.
+    ///
+    /// Ranges are multiples of a large page, and may end after the bytes: the image is then as long as they are.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_large_pages(bytes: &[u8], large: &[Range<usize>]) -> Result<Self, Error> {
+        let file = Arc::new(SealedFile::new(&[(0, bytes)], large)?);
         let len = file.len();
         Ok(MemoryImage::from_extents(vec![Extent { start: 0, len, file, offset: 0 }]))
     }
@@ -146,21 +158,15 @@ impl MemoryImage {
         MemoryImage(extents.into())
     }
 
-    /// This image with a layer of those pages over it. `ranges` are in order and disjoint, and lie one
-    /// after the other in the file.
-    pub(crate) fn with_layer(&self, ranges: &[Range<usize>], file: SealedFile) -> Self {
+    /// This image with a layer of those pages over it: ranges in order and disjoint, and where each begins in the file.
+    pub(crate) fn with_layer(&self, ranges: &[(Range<usize>, usize)], file: SealedFile) -> Self {
         let file = Arc::new(file);
         let mut extents = Vec::new();
-        let (mut end, mut offset) = (0, 0);
-        for range in ranges {
+        let mut end = 0;
+        for (range, offset) in ranges {
             extents.extend(self.parts(end..range.start));
-            extents.push(Extent {
-                start: range.start,
-                len: range.len(),
-                file: Arc::clone(&file),
-                offset,
-            });
-            offset += range.len();
+            let file = Arc::clone(&file);
+            extents.push(Extent { start: range.start, len: range.len(), file, offset: *offset });
             end = range.end;
         }
         extents.extend(self.parts(end..usize::MAX));
@@ -221,6 +227,39 @@ impl fmt::Debug for MemoryImage {
             .field("extents", &self.0.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Where each of some ranges of memory goes in a file, and what of the file are large pages of `read_only` memory: ranges
+/// that have such begin where large pages of the file do as well as of the memory.
+pub(crate) fn placed(
+    ranges: Vec<Range<usize>>,
+    read_only: &[Range<u64>],
+) -> (Vec<(Range<usize>, usize)>, Vec<Range<usize>>) {
+    let (mut placed, mut large) = (Vec::new(), Vec::new());
+    let mut end = 0_usize;
+    for range in ranges {
+        let whole = |part: &Range<u64>| {
+            // What is beyond this machine's addresses no range has.
+            let [start, stop] =
+                [part.start, part.end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+            let start = start.max(range.start).next_multiple_of(LARGE_PAGE);
+            let stop = stop.min(range.end) / LARGE_PAGE * LARGE_PAGE;
+            (start < stop).then_some(start..stop)
+        };
+        let whole: Vec<Range<usize>> = read_only.iter().filter_map(whole).collect();
+        let mut offset = end;
+        if !whole.is_empty() {
+            // Where large pages of both begin at once. The gap is a hole, which takes no memory.
+            offset += (range.start % LARGE_PAGE + LARGE_PAGE - end % LARGE_PAGE) % LARGE_PAGE;
+        }
+        end = offset + range.len();
+        let in_file = |part: Range<usize>| {
+            offset + (part.start - range.start)..offset + (part.end - range.start)
+        };
+        large.extend(whole.into_iter().map(in_file));
+        placed.push((range, offset));
+    }
+    (placed, large)
 }
 
 /// Ranges of pages made fewer than `most` by filling the smallest gaps between them. They are in order and

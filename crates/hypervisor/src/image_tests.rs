@@ -29,7 +29,7 @@ fn a_captured_memory_is_the_same_in_the_next() {
     for (at, value) in [(1, 9), (5, 4), (6, 5), (40, 6)] {
         write(&mut memory, at, value);
     }
-    let image = memory.capture().unwrap();
+    let image = memory.capture(&[]).unwrap();
     let mut second = GuestMemory::with_image(&image, PAGES * PAGE_SIZE).unwrap();
     assert_eq!(first_bytes(&second), first_bytes(&memory));
     assert_eq!(second.resident_pages().unwrap(), 0, "all of it is shared");
@@ -38,7 +38,7 @@ fn a_captured_memory_is_the_same_in_the_next() {
     // And once more, on top: what goes back to zero, and what was of the base.
     write(&mut second, 40, 0);
     write(&mut second, 2, 7);
-    let image = second.capture().unwrap();
+    let image = second.capture(&[]).unwrap();
     let third = GuestMemory::with_image(&image, PAGES * PAGE_SIZE).unwrap();
     assert_eq!(first_bytes(&third), first_bytes(&second));
     assert_eq!(&first_bytes(&third)[..7], [1, 9, 7, 0, 0, 4, 5]);
@@ -52,11 +52,12 @@ fn a_layer_holds_only_what_differs() {
     // Written, but as it was; and zeros where there were zeros.
     write(&mut memory, 20, 1);
     write(&mut memory, 50, 0);
-    let image = memory.capture().unwrap();
+    let image = memory.capture(&[]).unwrap();
     assert_eq!(image.len_over(&base), PAGE_SIZE);
     assert_eq!(image.content_len(), 32 * PAGE_SIZE);
     assert_eq!(image.extent_count(), 3);
-    let unchanged = GuestMemory::with_image(&image, PAGES * PAGE_SIZE).unwrap().capture().unwrap();
+    let unchanged =
+        GuestMemory::with_image(&image, PAGES * PAGE_SIZE).unwrap().capture(&[]).unwrap();
     assert_eq!(unchanged.len_over(&image), 0);
 }
 
@@ -67,7 +68,7 @@ fn many_changes_make_few_ranges() {
     for at in (0..400).step_by(3) {
         write(&mut memory, at, 2);
     }
-    let image = memory.capture().unwrap();
+    let image = memory.capture(&[]).unwrap();
     assert!(image.extent_count() <= 2 * 24 + 1, "{}", image.extent_count());
     let second = GuestMemory::with_image(&image, 400 * PAGE_SIZE).unwrap();
     assert_eq!(first_bytes(&second), first_bytes(&memory));
@@ -109,7 +110,7 @@ fn any_layers_and_resets_give_what_a_plain_copy_gives() {
             model[at] = value;
         }
         assert_eq!(first_bytes(&memory), model, "round {round}");
-        images.push((memory.capture().unwrap(), model));
+        images.push((memory.capture(&[]).unwrap(), model));
         if next(4) == 0 {
             let (start, end) = (next(PAGES), PAGES);
             memory.discard((start * PAGE_SIZE) as u64..(end * PAGE_SIZE) as u64).unwrap();
@@ -162,7 +163,7 @@ fn an_image_of_files_is_the_one_that_the_files_were_made_of() {
     for at in [1, 9, 10, 40] {
         write(&mut memory, at, 7);
     }
-    let image = memory.capture().unwrap();
+    let image = memory.capture(&[]).unwrap();
     let (layers, places) = image.layers().unwrap();
     assert_eq!(layers.len(), 2);
     let directory = tempfile::tempdir().unwrap();
@@ -202,4 +203,41 @@ fn places_that_make_no_image_are_refused() {
     for order in [[after, good], [good, good]] {
         assert!(load(&order).is_err(), "{order:?}");
     }
+}
+
+#[test]
+fn large_pages_of_read_only_memory_begin_where_those_of_their_file_do() {
+    let large = LARGE_PAGE;
+    // A small range; one with two large pages, and some before and after; one that could be written to.
+    let ranges = vec![
+        PAGE_SIZE..3 * PAGE_SIZE,
+        2 * large - PAGE_SIZE..4 * large + PAGE_SIZE,
+        8 * large..9 * large,
+    ];
+    let read_only = (large as u64)..(6 * large as u64);
+    let (placed, whole) = placed(ranges.clone(), std::slice::from_ref(&read_only));
+    let offsets: Vec<usize> = placed.iter().map(|(_, offset)| *offset).collect();
+    assert!(placed.iter().map(|(range, _)| range).eq(&ranges));
+    assert_eq!(offsets, [0, large - PAGE_SIZE, 3 * large + PAGE_SIZE]);
+    assert_eq!(whole, [large..3 * large]);
+}
+
+#[test]
+fn an_image_with_large_pages_is_the_same_in_the_next() {
+    let len = 4 * LARGE_PAGE;
+    let base = MemoryImage::with_large_pages(&[1; PAGE_SIZE], &[0..LARGE_PAGE]).unwrap();
+    assert_eq!(base.len(), LARGE_PAGE);
+    let mut memory = GuestMemory::with_image(&base, len).unwrap();
+    for at in 0..LARGE_PAGE / PAGE_SIZE {
+        write(&mut memory, LARGE_PAGE / PAGE_SIZE + at, 1 + (at % 200) as u8);
+    }
+    write(&mut memory, 3, 7);
+    let read_only = LARGE_PAGE as u64..2 * LARGE_PAGE as u64;
+    let image = memory.capture(std::slice::from_ref(&read_only)).unwrap();
+    let mut second = GuestMemory::with_image(&image, len).unwrap();
+    assert!(second.slice(0..len as u64).unwrap() == memory.slice(0..len as u64).unwrap());
+    // A page within a large one is written to, and put back.
+    write(&mut second, LARGE_PAGE / PAGE_SIZE + 9, 99);
+    second.reset(&image).unwrap();
+    assert!(second.slice(0..len as u64).unwrap() == memory.slice(0..len as u64).unwrap());
 }

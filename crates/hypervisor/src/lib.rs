@@ -77,3 +77,6 @@ pub use crate::{
 
 /// Bytes of a page, of the host and of the guest.
 pub const PAGE_SIZE: usize = 4096;
+
+/// Bytes that hosts and guests can map as one, at a multiple of that.
+pub const LARGE_PAGE: usize = 2 << 20;

@@ -4,7 +4,7 @@ use std::{fmt, io, ops::Range};
 
 use crate::{
     Error, MemoryImage, PAGE_SIZE,
-    image::joined,
+    image::{joined, placed},
     platform::{self, Mapping, Pages, SealedFile},
 };
 
@@ -81,16 +81,20 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// What it holds now, as an image: a layer of the pages that differ, over the image it was made with.
+    /// What it holds now, as an image: a layer of the pages that differ, over the image it was made with. Of ranges of
+    /// guest-physical memory that guests only read, whole large pages that are new are in
+    /// [large pages of the host's](MemoryImage::with_large_pages).
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Host`].
-    pub fn capture(&self) -> Result<MemoryImage, Error> {
+    pub fn capture(&self, read_only: &[Range<u64>]) -> Result<MemoryImage, Error> {
         let changed = self.changed_pages()?;
-        let ranges = joined(changed, MAX_LAYER_RANGES);
+        let (placed, large) = placed(joined(changed, MAX_LAYER_RANGES), read_only);
         let bytes = self.mapping.bytes();
-        let file = SealedFile::new(ranges.iter().map(|range| &bytes[range.clone()]))?;
-        Ok(self.image.with_layer(&ranges, file))
+        let parts: Vec<_> =
+            placed.iter().map(|(range, offset)| (*offset, &bytes[range.clone()])).collect();
+        let file = SealedFile::new(&parts, &large)?;
+        Ok(self.image.with_layer(&placed, file))
     }
 
     /// Pages whose content is not the image's: ranges in order, with others between any two.

@@ -3,17 +3,21 @@
 use std::{io, os::fd::AsRawFd, ptr, ptr::NonNull, slice};
 
 use super::SealedFile;
-use crate::{Error, PAGE_SIZE};
+use crate::{Error, LARGE_PAGE, PAGE_SIZE};
 
 /// Private, readable, writable memory between two pages that fault.
 ///
 /// The block is mapped from `new` to `drop`, and only this struct knows where: whatever else is
 /// mapped over it in between, it is never unmapped and never shared with another process.
 pub(crate) struct Mapping {
-    /// First byte of the block, which is the second page of the reservation.
+    /// First byte of the block. It begins at a large page, so that hypervisors can map large pages of it.
     base: NonNull<u8>,
-    /// Bytes of the block; the reservation has a page more at either end.
+    /// Bytes of the block.
     len: usize,
+    /// First byte of the reservation that the block lies in, with a page or more at either end.
+    reservation: NonNull<u8>,
+    /// Bytes of the reservation.
+    reserved: usize,
 }
 
 // SAFETY: it owns its memory as a `Box<[u8]>` does, and no thread has a part in that.
@@ -23,13 +27,16 @@ unsafe impl Sync for Mapping {}
 
 const GUARD: usize = PAGE_SIZE;
 
+/// `MADV_COLLAPSE`, since Linux 6.1, which libc does not have for every target.
+const MADV_COLLAPSE: i32 = 25;
+
 impl Mapping {
     /// `len` bytes of zeros; `len` is a multiple of the page size and not zero.
     pub(crate) fn new(len: usize) -> Result<Self, Error> {
         debug_assert!(len != 0 && len.is_multiple_of(PAGE_SIZE));
         let failed = |source| Error::OutOfMemory { bytes: len, source };
         let reserved = len
-            .checked_add(2 * GUARD)
+            .checked_add(LARGE_PAGE + 2 * GUARD)
             .filter(|reserved| isize::try_from(*reserved).is_ok())
             .ok_or_else(|| failed(io::ErrorKind::OutOfMemory.into()))?;
 
@@ -40,10 +47,15 @@ impl Mapping {
         if reservation == libc::MAP_FAILED {
             return Err(failed(io::Error::last_os_error()));
         }
-        // SAFETY: one page into a reservation of more than two.
-        let base = unsafe { reservation.cast::<u8>().add(GUARD) };
-        let base = NonNull::new(base).expect("a mapping is not at address 0");
-        let mapping = Mapping { base, len };
+        let reservation =
+            NonNull::new(reservation.cast::<u8>()).expect("a mapping is not at address 0");
+        let first = reservation.as_ptr().addr();
+        // At least a guard page, at most one large page less a page more.
+        let before = (first + GUARD).next_multiple_of(LARGE_PAGE) - first;
+        // SAFETY: `before` is at most `LARGE_PAGE + GUARD`, and the reservation is that and a page larger
+        // than the block, which is not empty.
+        let base = unsafe { reservation.add(before) };
+        let mapping = Mapping { base, len, reservation, reserved };
 
         // SAFETY: the block within the reservation just made, which nothing refers to yet.
         let result = unsafe {
@@ -167,6 +179,19 @@ impl Mapping {
         }
     }
 
+    /// Has the kernel put the first large page, to which a file is mapped, into one piece of memory, so that it can be
+    /// mapped as one by everybody. Without memory in one piece, on kernels before 6.1, and where huge pages are forbidden,
+    /// it stays as it is, which is right but slower: so there is nothing to be done about it.
+    pub(crate) fn collapse(&mut self) {
+        self.check(0, LARGE_PAGE);
+        // SAFETY: within the block (`check`); the content stays as it is.
+        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), LARGE_PAGE, MADV_COLLAPSE) };
+        if result != 0 {
+            let error = io::Error::last_os_error();
+            tracing::debug!(%error, "an image's large page is not in one piece");
+        }
+    }
+
     fn check(&self, start: usize, len: usize) {
         let whole = start.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE);
         let within = start.checked_add(len).is_some_and(|end| end <= self.len);
@@ -178,6 +203,6 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the whole reservation, which `new` made and nothing has unmapped since; nobody can
         // borrow it any more. It fails only for a range that is not one.
-        unsafe { libc::munmap(self.base.as_ptr().sub(GUARD).cast(), self.len + 2 * GUARD) };
+        unsafe { libc::munmap(self.reservation.as_ptr().cast(), self.reserved) };
     }
 }

@@ -2,16 +2,18 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
-    mem,
+    io, mem,
+    ops::Range,
     os::fd::{AsRawFd, FromRawFd},
+    os::unix::fs::FileExt,
     ptr,
     ptr::NonNull,
     slice,
     sync::OnceLock,
 };
 
-use crate::{Error, PAGE_SIZE};
+use super::Mapping;
+use crate::{Error, LARGE_PAGE, PAGE_SIZE};
 
 /// A file whose content and size do not change: an anonymous one in memory that is sealed, or one on disk
 /// that nobody may write to.
@@ -23,22 +25,56 @@ pub(crate) struct SealedFile {
 }
 
 impl SealedFile {
-    /// A file of these bytes, one part after the other, and zeros up to a whole number of pages.
-    pub(crate) fn new<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, Error> {
-        let mut file = create()?;
-        let mut written = 0_usize;
+    /// A file of these parts, each at a multiple of the page size and without overlaps, and zeros elsewhere and up to a
+    /// whole number of pages. Parts of `large`, multiples of a large page, are in one piece of the host's memory each,
+    /// where it has such.
+    pub(crate) fn new(parts: &[(usize, &[u8])], large: &[Range<usize>]) -> Result<Self, Error> {
+        let file = create()?;
         let out_of_memory = |bytes| move |source| Error::OutOfMemory { bytes, source };
-        for part in parts {
-            file.write_all(part).map_err(out_of_memory(part.len()))?;
-            // Slices of one address space, but they may overlap.
-            written = written.saturating_add(part.len());
-        }
+        let ends = parts.iter().map(|(offset, part)| offset.saturating_add(part.len()));
+        let written = ends.chain(large.iter().map(|range| range.end)).max().unwrap_or(0);
         let len = written
             .checked_next_multiple_of(PAGE_SIZE)
             .ok_or_else(|| out_of_memory(written)(io::ErrorKind::OutOfMemory.into()))?;
         file.set_len(len as u64).map_err(out_of_memory(len))?;
-        seal(&file)?;
-        Ok(SealedFile { file, len, view: OnceLock::new() })
+        let sealed = SealedFile { file, len, view: OnceLock::new() };
+        for (offset, part) in parts {
+            debug_assert!(offset.is_multiple_of(PAGE_SIZE));
+            sealed.write(*offset, part).map_err(out_of_memory(part.len()))?;
+        }
+        // Not before: the kernel makes nothing of a large page without content.
+        sealed.collapse(large)?;
+        seal(&sealed.file)?;
+        Ok(sealed)
+    }
+
+    /// Writes a part, but for its pages of zeros.
+    fn write(&self, offset: usize, part: &[u8]) -> io::Result<()> {
+        let pages: Vec<&[u8]> = part.chunks(PAGE_SIZE).collect();
+        let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+        let mut at = 0;
+        for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+            let len: usize = run.iter().map(|page| page.len()).sum();
+            if !run.first().is_some_and(|page| is_zero(page)) {
+                self.file.write_all_at(&part[at..at + len], (offset + at) as u64)?;
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn collapse(&self, large: &[Range<usize>]) -> Result<(), Error> {
+        if large.is_empty() {
+            return Ok(());
+        }
+        let mut mapping = Mapping::new(LARGE_PAGE)?;
+        for range in large {
+            for offset in range.clone().step_by(LARGE_PAGE) {
+                mapping.map_file(0, LARGE_PAGE, self, offset)?;
+                mapping.collapse();
+            }
+        }
+        Ok(())
     }
 
     /// A file whose size is a whole number of pages: one in memory that is sealed, of whichever process; or a
@@ -198,11 +234,11 @@ fn seal(file: &File) -> Result<(), Error> {
 mod tests {
     use std::{io::Write, os::fd::AsRawFd, ptr};
 
-    use super::SealedFile;
+    use super::{LARGE_PAGE, PAGE_SIZE, SealedFile};
 
     #[test]
     fn content_and_size_are_sealed() {
-        let sealed = SealedFile::new([&b"immutable"[..]]).unwrap();
+        let sealed = SealedFile::new(&[(0, b"immutable")], &[]).unwrap();
         let mut file = sealed.file().try_clone().unwrap();
         let denied = std::io::ErrorKind::PermissionDenied;
         assert_eq!(file.write(b"x").unwrap_err().kind(), denied);
@@ -220,11 +256,17 @@ mod tests {
 
     #[test]
     fn its_bytes_are_its_parts_and_zeros() {
-        let sealed = SealedFile::new([&b"one, "[..], b"", b"two"]).unwrap();
-        let bytes = sealed.bytes().unwrap();
-        assert_eq!((&bytes[..8], bytes.len()), (&b"one, two"[..], 4096));
-        assert!(bytes[8..].iter().all(|byte| *byte == 0));
-        assert!(SealedFile::new([]).unwrap().bytes().unwrap().is_empty());
+        let mut second = vec![0; 3 * PAGE_SIZE + 2];
+        second[PAGE_SIZE] = 2;
+        second[3 * PAGE_SIZE] = 3;
+        let parts: [(usize, &[u8]); 3] =
+            [(0, b"one"), (PAGE_SIZE, b""), (2 * PAGE_SIZE, second.as_slice())];
+        let sealed = SealedFile::new(&parts, &[]).unwrap();
+        let mut expected = vec![0; 6 * PAGE_SIZE];
+        expected[..3].copy_from_slice(b"one");
+        expected[2 * PAGE_SIZE..][..second.len()].copy_from_slice(&second);
+        assert!(sealed.bytes().unwrap() == expected);
+        assert!(SealedFile::new(&[], &[]).unwrap().bytes().unwrap().is_empty());
     }
 
     #[test]
@@ -251,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_sealed_file_of_another_process_is_taken_and_one_that_is_not_sealed_is_not() {
-        let sealed = SealedFile::new([&b"theirs"[..]]).unwrap();
+        let sealed = SealedFile::new(&[(0, b"theirs")], &[]).unwrap();
         let theirs = SealedFile::open(sealed.file().try_clone().unwrap()).unwrap();
         assert_eq!(&theirs.bytes().unwrap()[..6], b"theirs");
         let open = super::create().unwrap();
@@ -262,7 +304,18 @@ mod tests {
     #[test]
     fn size_is_rounded_up_to_pages() {
         for (bytes, len) in [(0, 0), (1, 4096), (4096, 4096), (4097, 8192)] {
-            assert_eq!(SealedFile::new([&vec![1; bytes][..]]).unwrap().len(), len);
+            assert_eq!(SealedFile::new(&[(0, &vec![1; bytes])], &[]).unwrap().len(), len);
         }
+    }
+    #[test]
+    fn large_pages_have_the_same_content() {
+        let content: Vec<u8> = (0..LARGE_PAGE + 100).map(|at| (at / 7) as u8).collect();
+        let large = LARGE_PAGE..3 * LARGE_PAGE;
+        let parts: [(usize, &[u8]); 2] = [(0, b"small"), (LARGE_PAGE, &content)];
+        let sealed = SealedFile::new(&parts, std::slice::from_ref(&large)).unwrap();
+        let bytes = sealed.bytes().unwrap();
+        assert_eq!((bytes.len(), &bytes[..5]), (3 * LARGE_PAGE, &b"small"[..]));
+        assert!(bytes[LARGE_PAGE..][..content.len()] == content);
+        assert!(bytes[LARGE_PAGE + content.len()..].iter().all(|byte| *byte == 0));
     }
 }

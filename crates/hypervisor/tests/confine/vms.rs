@@ -133,7 +133,7 @@ fn captures_a_vm_when_it_may_make_images() {
     confined(with_images, reporting_image, |image| {
         let mut vm = start_image(Ring::User, &image);
         vm.memory_mut().write_u64(DATA, 0x1234).unwrap();
-        let captured = vm.memory().capture().unwrap();
+        let captured = vm.memory().capture(&[]).unwrap();
         let other = start_image(Ring::User, &captured);
         assert_eq!(other.memory().read_u64(DATA).unwrap(), 0x1234);
         assert_eq!(MemoryImage::new(&[1; PAGE_SIZE]).unwrap().len(), PAGE_SIZE);

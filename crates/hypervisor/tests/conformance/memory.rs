@@ -121,7 +121,7 @@ fn a_vm_goes_on_where_another_was_captured() {
     let code = [&code[..], &[0xeb, (-(code.len() as i8) - 2) as u8]].concat();
     let mut vm = start_image(Ring::User, &MemoryImage::new(&content(&code)).unwrap());
     assert_eq!((run_to_port(&mut *vm), run_to_port(&mut *vm)), (1, 2));
-    let (state, image) = (vm.save().unwrap(), vm.memory().capture().unwrap());
+    let (state, image) = (vm.save().unwrap(), vm.memory().capture(&[]).unwrap());
     let bytes = state.to_bytes();
     let from_bytes = VcpuState::from_bytes(hypervisor().kind(), &bytes).unwrap();
     assert_eq!(from_bytes.to_bytes(), bytes);

@@ -4,7 +4,7 @@ use super::{ComponentCall, Guest, GuestCall, HostCall, Moved, room, windows};
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
 use crate::limits::Limits;
-use crate::machine::address_space::{AddressSpace, Reach};
+use crate::machine::address_space::{AddressSpace, LARGE_PAGE, Reach};
 use crate::machine::heap::Heap;
 use crate::machine::memories::Memories;
 use crate::machine::plan::Plan;
@@ -64,13 +64,65 @@ impl GuestImage {
         parts.map(range).collect()
     }
 
-    /// Those of some pages that ring 3 knows.
+    /// Those of some pages that ring 3 knows. Of a large page that it can only read, the first page stands for all.
     pub(crate) fn known_pages(&self, set: PageSet) -> PageSet {
         let known = |ranges: Vec<Range<u64>>| {
             let parts = ranges.into_iter().flat_map(|range| self.space.reach(range));
-            parts.map(|part| part.phys).collect()
+            let parts = parts.flat_map(|part| self.firsts_of_large(part.phys));
+            parts.collect()
         };
         PageSet { written: known(set.written), read: known(set.read) }
+    }
+
+    /// A range, of whose large pages only the first page is left of each.
+    fn firsts_of_large(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut parts = Vec::new();
+        let mut at = range.start;
+        for large in self.large_within(&range) {
+            parts.push(at..large.start);
+            let firsts =
+                (large.start / LARGE_PAGE * LARGE_PAGE..large.end).step_by(LARGE_PAGE as usize);
+            parts.extend(firsts.map(|first| first..first + PAGE_SIZE));
+            at = large.end;
+        }
+        parts.push(at..range.end);
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
+    /// What to have copies of, where these pages are touched: whole groups of pages, but none of a large page that ring 3
+    /// can only read, since a copy within it would make small ones of it.
+    fn to_populate(&self, set: &PageSet) -> Vec<Range<u64>> {
+        let ranges = [&set.written, &set.read].into_iter().flatten();
+        let groups = ranges.flat_map(|range| self.space.groups(range.clone()));
+        let written = groups.flat_map(|range| self.without_large(range)).collect();
+        PageSet { written, read: Vec::new() }
+            .ranges()
+            .into_iter()
+            .flat_map(|range| self.without_large(range))
+            .collect()
+    }
+
+    /// A range without the large pages that ring 3 can only read.
+    fn without_large(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut parts = Vec::new();
+        let mut at = range.start;
+        for large in self.large_within(&range) {
+            parts.push(at..large.start);
+            at = large.end;
+        }
+        parts.push(at..range.end);
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
+    /// Parts of a range that are of large pages that ring 3 can only read, in order.
+    fn large_within(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        let parts =
+            self.space.large().map(|large| large.start.max(range.start)..large.end.min(range.end));
+        let mut parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+        parts.sort_by_key(|part| part.start);
+        parts
     }
 
     /// Whether the guest is in the middle of what it was told, and waits for an answer.
@@ -196,7 +248,7 @@ impl Guest {
         let (reach, given) = room::at_first(&image.plan, &image.memories);
         let memory = GuestMemory::with_image(&image.memory, len).map_err(hv)?;
         let mut memory = memory.with_reach(reach).map_err(hv)?;
-        for range in ready.ranges() {
+        for range in image.to_populate(ready) {
             memory.populate(range).map_err(hv)?;
         }
         let mut vm = hypervisor.create_vm(memory).map_err(hv)?;
@@ -240,7 +292,7 @@ impl Guest {
         }
         let hv = |error| Error::hypervisor(&error);
         Ok(GuestImage {
-            memory: self.vm.memory().capture().map_err(hv)?,
+            memory: self.vm.memory().capture(&self.space.read_only()).map_err(hv)?,
             vcpu: self.vm.save().map_err(hv)?,
             space: self.space.clone(),
             plan: self.plan.clone(),

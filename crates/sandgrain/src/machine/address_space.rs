@@ -7,6 +7,8 @@ use std::ops::Range;
 
 /// Bytes that one entry of the second level can map by itself.
 pub(crate) const LARGE_PAGE: u64 = 2 << 20;
+/// Bytes that eight entries of the last level map.
+const GROUP: u64 = 8 * PAGE_SIZE;
 
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 1 << 1;
@@ -159,6 +161,41 @@ impl AddressSpace {
                 virt: region.virt + (start - region.phys),
                 writable,
             })
+        })
+    }
+
+    /// Guest-physical bytes that ring 3 can only read or execute.
+    pub(crate) fn read_only(&self) -> Vec<Range<u64>> {
+        let only = |region: &&Region| matches!(region.access, Access::Code | Access::ReadOnly);
+        let regions = self.regions.iter().filter(only);
+        regions.map(|region| region.phys..region.phys + region.len).collect()
+    }
+
+    /// Those of them that are mapped by large pages.
+    pub(crate) fn large(&self) -> impl Iterator<Item = Range<u64>> {
+        self.regions.iter().filter_map(|region| {
+            let Region { virt, phys, len, access } = region;
+            let is_aligned = virt % LARGE_PAGE == phys % LARGE_PAGE;
+            let start = phys.next_multiple_of(LARGE_PAGE);
+            let end = (phys + len) / LARGE_PAGE * LARGE_PAGE;
+            let is_large = matches!(access, Access::Code | Access::ReadOnly) && is_aligned;
+            (is_large && start < end).then_some(start..end)
+        })
+    }
+
+    /// The groups of pages that some guest-physical bytes lie in, as far as they are mapped: hypervisors map pages that are
+    /// there together with those of the same eight entries of a page table.
+    pub(crate) fn groups(&self, phys: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        self.regions.iter().filter_map(move |region| {
+            let start = phys.start.max(region.phys);
+            let end = phys.end.min(region.phys + region.len);
+            if start >= end {
+                return None;
+            }
+            let virt = |at: u64| region.virt + (at - region.phys);
+            let first = (virt(start) / GROUP * GROUP).max(region.virt);
+            let last = virt(end).next_multiple_of(GROUP).min(region.virt + region.len);
+            Some(region.phys + (first - region.virt)..region.phys + (last - region.virt))
         })
     }
 
@@ -367,6 +404,30 @@ mod tests {
             [part(0x7000..0x9000, 0x40_0000, false), part(0xa000..0xb000, 0x60_0000, true)]
         );
         assert_eq!(reach(0x9000..0xa000), []);
+    }
+
+    #[test]
+    fn groups_of_pages_are_those_of_a_table_and_end_with_the_region() {
+        let (mut memory, mut space) = space();
+        // Seven pages of the first group, all of the second, one of the third.
+        space.map(&mut memory, 0x40_1000, 0x7000, 0x1_0000, Access::ReadWrite).unwrap();
+        let groups = |range| space.groups(range).collect::<Vec<_>>();
+        assert_eq!(groups(0x7000..0x8000), [0x7000..0xe000]);
+        assert_eq!(groups(0xd000..0xf000), [0x7000..0x1_6000]);
+        assert_eq!(groups(0x1_6000..0x1_8000), [0x1_6000..0x1_7000]);
+        assert_eq!(groups(0..0x7000), []);
+    }
+
+    #[test]
+    fn what_is_only_read_is_large_where_it_is_aligned() {
+        let (mut memory, mut space) = space();
+        let large = LARGE_PAGE;
+        space.map(&mut memory, 1 << 40, 0, large, Access::ReadWrite).unwrap();
+        space.map(&mut memory, 2 << 40, 4 * large - 0x1000, 2 * large, Access::Code).unwrap();
+        let virt = (3 << 40) - 0x1000;
+        space.map(&mut memory, virt, 8 * large - 0x1000, 2 * large, Access::ReadOnly).unwrap();
+        assert_eq!(space.large().collect::<Vec<_>>(), [8 * large..9 * large]);
+        assert_eq!(space.read_only().len(), 2);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The base image: the part of a machine that is the same for all guests of an engine.
 
 use crate::error::{Error, Result};
-use crate::machine::address_space::{Access, AddressSpace};
+use crate::machine::address_space::{Access, AddressSpace, LARGE_PAGE};
 use crate::machine::descriptors;
 use crate::machine::program::Program;
 use sandgrain_abi::layout::{self, PAGE_SIZE, record};
 use sandgrain_hypervisor::MemoryImage;
+use std::ops::Range;
 
 /// Pages that the base image's page tables may take.
 const TABLE_PAGES: u64 = 32;
@@ -30,9 +31,18 @@ impl Base {
     /// Builds the image: descriptors, gate, mailbox, trap record, program, and tables that map them.
     pub(crate) fn new() -> Result<Self> {
         let mut program = Program::runtime()?;
-        let pages: u64 =
-            program.segments.iter().map(|segment| segment.pages.end - segment.pages.start).sum();
-        let tables = PROGRAM + pages;
+        // Large pages of the address space are large pages of the memory.
+        let mut next = PROGRAM;
+        let mut starts = Vec::new();
+        for segment in &program.segments {
+            let pages = &segment.pages;
+            if pages.start.is_multiple_of(LARGE_PAGE) && pages.end.is_multiple_of(LARGE_PAGE) {
+                next = next.next_multiple_of(LARGE_PAGE);
+            }
+            starts.push(next);
+            next += pages.end - pages.start;
+        }
+        let tables = next;
         let len = tables + TABLE_PAGES * PAGE_SIZE;
         let mut memory = vec![0; usize::try_from(len).map_err(|_| too_large())?];
         let mut space = AddressSpace::new(tables, len);
@@ -51,28 +61,40 @@ impl Base {
         let trap_stack = layout::TRAP_STACK_TOP - layout::TRAP_STACK_SIZE;
         map(&mut memory, trap_stack, TRAP_STACK, layout::TRAP_STACK_SIZE, Access::ReadWrite)?;
 
-        let mut phys = PROGRAM;
-        for segment in &mut program.segments {
+        let mut large = Vec::new();
+        for (segment, phys) in program.segments.iter_mut().zip(starts) {
+            let pages = segment.pages.clone();
             // Which half of the address space a page is in decides who may run it; the gate's pages
             // are cut out of ring 3's.
-            let mut page = segment.pages.start;
-            while page < segment.pages.end {
-                let access =
-                    if program.gate.contains(&page) { Access::Gate } else { segment.access };
-                map(&mut memory, page, phys + page - segment.pages.start, PAGE_SIZE, access)?;
-                page += PAGE_SIZE;
+            let gate = program.gate.start.clamp(pages.start, pages.end)
+                ..program.gate.end.clamp(pages.start, pages.end);
+            for (part, access) in [
+                (pages.start..gate.start, segment.access),
+                (gate.clone(), Access::Gate),
+                (gate.end..pages.end, segment.access),
+            ] {
+                let at = phys + (part.start - pages.start);
+                map(&mut memory, part.start, at, part.end - part.start, access)?;
             }
-            let at = (phys + segment.address - segment.pages.start) as usize;
+            if phys.is_multiple_of(LARGE_PAGE) && pages.end.is_multiple_of(LARGE_PAGE) {
+                large.push(usize_range(phys..phys + (pages.end - pages.start))?);
+            }
+            let at = (phys + segment.address - pages.start) as usize;
             memory[at..at + segment.bytes.len()].copy_from_slice(&segment.bytes);
-            phys += segment.pages.end - segment.pages.start;
             // The image has them now.
             segment.bytes = Vec::new();
         }
         // The tables that the image's own did not need are the guest's.
         memory.truncate(usize::try_from(space.next()).map_err(|_| too_large())?);
-        let image = MemoryImage::new(&memory).map_err(|error| Error::hypervisor(&error))?;
+        let image = MemoryImage::with_large_pages(&memory, &large);
+        let image = image.map_err(|error| Error::hypervisor(&error))?;
         Ok(Self { image, space, program })
     }
+}
+
+fn usize_range(range: Range<u64>) -> Result<Range<usize>> {
+    let whole = |at: u64| usize::try_from(at).map_err(|_| too_large());
+    Ok(whole(range.start)?..whole(range.end)?)
 }
 
 fn too_large() -> Error {

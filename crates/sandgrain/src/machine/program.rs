@@ -1,7 +1,7 @@
 //! The runtime's program: an ELF file that the library carries.
 
 use crate::error::{Error, Result};
-use crate::machine::address_space::Access;
+use crate::machine::address_space::{Access, LARGE_PAGE};
 use object::elf::{FileHeader64, PF_W, PF_X, PT_LOAD};
 use object::read::elf::{ElfFile, ProgramHeader};
 use object::{LittleEndian, Object, ObjectSymbol};
@@ -65,7 +65,11 @@ impl Program {
                 (true, true) => return Err("a segment is writable and executable".to_owned()),
             };
             let end = address.checked_add(size).ok_or("a segment wraps around")?;
-            let pages = address / PAGE_SIZE * PAGE_SIZE..end.next_multiple_of(PAGE_SIZE);
+            // Code and constants at a large page are mapped as such, with zeros up to its end, unless there are few.
+            let is_large =
+                flags & PF_W == 0 && address.is_multiple_of(LARGE_PAGE) && size >= LARGE_PAGE / 16;
+            let whole = if is_large { LARGE_PAGE } else { PAGE_SIZE };
+            let pages = address / PAGE_SIZE * PAGE_SIZE..end.next_multiple_of(whole);
             if pages.start < layout::RUNTIME || pages.end > layout::RUNTIME_END {
                 return Err(format!("a segment at {address:#x} is out of its range"));
             }

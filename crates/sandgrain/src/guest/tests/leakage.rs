@@ -121,7 +121,7 @@ fn untouched() -> Attacker {
 /// what they were before their first instruction. And what `spoil` has said.
 fn next_guests<T>(spoil: impl Fn(&mut Attacker) -> T) -> ([(&'static str, Attacker); 3], T) {
     let mut reset = untouched();
-    let image = reset.guest.vm.memory().capture().expect("an image");
+    let image = reset.guest.vm.memory().capture(&[]).expect("an image");
     let state = reset.guest.vm.save().expect("a state");
     let put_back = |attacker: &mut Attacker| {
         attacker.guest.vm.reset_memory(&image).expect("the memory");

@@ -145,7 +145,7 @@ fn whatever_code_runs_in_ring_3_is_undone() {
     let new = || {
         let mut attacker = Attacker::new();
         attacker.load(&[]);
-        let image = attacker.guest.vm.memory().capture().expect("an image");
+        let image = attacker.guest.vm.memory().capture(&[]).expect("an image");
         let state = attacker.guest.vm.save().expect("a state");
         let vm = &mut attacker.guest.vm;
         vm.reset_memory(&image).expect("a reset");
