@@ -29,7 +29,7 @@ use bytes::Bytes;
 use sandgrain_abi::Value;
 use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_abi::types::ExternType;
-use sandgrain_wasi::{Wasi, WasiConfig};
+use sandgrain_wasi::{Trace, Wasi, WasiConfig};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::Range;
@@ -248,6 +248,15 @@ impl Sandbox {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Says which trace, as W3C Trace Context has them, the guest's calls are part of from now on, or that it is none.
+    /// HTTP requests that a component sends carry it on, unless they have a `traceparent` of their own. It does not
+    /// outlast [`set_wasi`](Self::set_wasi), nor that a pool makes the sandbox what it was.
+    pub fn set_trace(&mut self, trace: Option<Trace>) {
+        if let Some(wasi) = &mut self.host.wasi {
+            wasi.set_trace(trace);
+        }
     }
 
     /// Takes what the guest has written to its standard output, if that is captured.

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use sandgrain::wasi::Trace;
 
 use crate::admission::Full;
 use crate::deploy::Function;
@@ -117,16 +118,20 @@ struct Routed {
 /// A failure, the status that says it, and what else is said.
 type Refused = (Failure, StatusCode, &'static str);
 
-/// The trace that a request belongs to, and the client's span in it, of which it is a part; or a new trace.
-fn trace_of(headers: &HeaderMap) -> (TraceContext, Option<[u8; 8]>) {
+/// The trace that a request belongs to, the client's span in it, of which it is a part, and what others keep in its
+/// `tracestate`; or a new trace.
+fn trace_of(headers: &HeaderMap) -> (TraceContext, Option<[u8; 8]>, Option<HeaderValue>) {
     let mut random = [0; 24];
     // Without randomness traces cannot be told apart; requests are answered all the same.
     let _ = getrandom::fill(&mut random);
     let mut own = [0; 8];
     own.copy_from_slice(&random[16..]);
     match TraceContext::received(headers) {
-        Some(parent) => (parent.child(own), Some(parent.span_id)),
-        None => (TraceContext::new(random, true), None),
+        Some(parent) => {
+            let state = tracestate(headers).and_then(|state| HeaderValue::try_from(state).ok());
+            (parent.child(own), Some(parent.span_id), state)
+        }
+        None => (TraceContext::new(random, true), None, None),
     }
 }
 
@@ -230,13 +235,12 @@ fn passed_on(request: Request<Incoming>, story: &Arc<Story>, routed: &Routed) ->
             headers.insert(name, value);
         }
     }
-    let state = TraceContext::received(headers).and_then(|_| tracestate(headers));
     headers.remove("tracestate");
-    if let Some(value) = state.and_then(|state| HeaderValue::try_from(state).ok()) {
-        headers.insert("tracestate", value);
-    }
-    if let Ok(value) = HeaderValue::from_str(&story.trace().to_string()) {
-        headers.insert("traceparent", value);
+    if let Some(Trace { parent, state }) = story.trace_headers() {
+        headers.insert("traceparent", parent);
+        if let Some(state) = state {
+            headers.insert("tracestate", state);
+        }
     }
     let upload = Upload::new(body, story);
     Request::from_parts(parts, upload)

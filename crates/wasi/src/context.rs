@@ -12,8 +12,9 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
 use crate::component::{Slot, State};
+use crate::trace::CallTrace;
 use crate::{
-    Cancel, Error, Function, ListSizes, Stream, Streams, WasiConfig, open, runtime, sleep,
+    Cancel, Error, Function, ListSizes, Stream, Streams, Trace, WasiConfig, open, runtime, sleep,
 };
 
 /// How many bytes of guest memory one call may make the host copy; wasmtime's own limit.
@@ -46,6 +47,7 @@ pub struct Wasi {
     context: Option<WasiP1Ctx>,
     /// What a component's calls work on. The same guest never makes both kinds.
     pub(crate) component: Slot,
+    pub(crate) trace: CallTrace,
     sizes: ListSizes,
     open_files: u32,
     /// Whether descriptors that were there from the start have been closed or replaced.
@@ -74,6 +76,7 @@ impl Wasi {
             streams,
             context: None,
             component: Slot::default(),
+            trace: CallTrace::default(),
             sizes: ListSizes::default(),
             open_files: 0,
             moved_descriptors: false,
@@ -84,6 +87,12 @@ impl Wasi {
     /// What it was made with.
     pub fn config(&self) -> &WasiConfig {
         &self.config
+    }
+
+    /// Says which trace the guest's calls are part of from now on, or that it is none. HTTP requests that a component
+    /// sends carry it on, unless they have a `traceparent` of their own.
+    pub fn set_trace(&mut self, trace: Option<Trace>) {
+        self.trace.set(trace);
     }
 
     /// Whether the guest has descriptors that a new WASI with the same configuration would not have:

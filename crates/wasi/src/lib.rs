@@ -46,6 +46,7 @@ mod output;
 mod reach;
 mod runtime;
 mod sleep;
+mod trace;
 mod trust;
 
 pub use cancel::Cancel;
@@ -62,6 +63,7 @@ pub use network::Destination;
 pub use output::{Output, PipeWriter, Streams};
 pub use reach::{ListSizes, Reach};
 pub use sleep::sleep;
+pub use trace::Trace;
 
 /// The module name under which a guest imports these functions.
 pub const MODULE: &str = "wasi_snapshot_preview1";

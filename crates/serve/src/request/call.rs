@@ -101,6 +101,7 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
     let task = tokio::spawn(async move {
         let mut under_way = under_way;
         under_way.vm.sandbox.on_wait(under_way.permit.on_wait());
+        under_way.vm.sandbox.set_trace(under_way.story.trace_headers());
         let begun = Instant::now();
         let own = give.clone();
         let handled = under_way.vm.sandbox.handle_http(request, move |response| {

@@ -90,7 +90,10 @@ async fn run(
     under_way.vm.sandbox.on_wait(under_way.permit.on_wait());
     let begun = Instant::now();
     let result = match under_way.vm.sandbox.set_wasi(config) {
-        Ok(()) => enter(&mut under_way.vm.sandbox, &entrypoint).await,
+        Ok(()) => {
+            under_way.vm.sandbox.set_trace(under_way.story.trace_headers());
+            enter(&mut under_way.vm.sandbox, &entrypoint).await
+        }
         Err(error) => Err(error),
     };
     under_way.story.called(begun);
@@ -151,6 +154,7 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
         }
     };
     let mut under_way = UnderWay { vm, story: Arc::new(story), permit, function, shared };
+    under_way.vm.sandbox.set_trace(under_way.story.trace_headers());
     let begun = Instant::now();
     let result = under_way.vm.sandbox.run_async().await;
     under_way.story.called(begun);

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{Request, Version, header};
+use http::{HeaderValue, Request, Version, header};
+use sandgrain::wasi::Trace;
 
 use crate::deploy::Function;
 use crate::server::Shared;
@@ -28,6 +29,8 @@ pub(crate) struct Story {
     trace: TraceContext,
     /// The client's span, if it has said which.
     parent: Option<[u8; 8]>,
+    /// The client's `tracestate`.
+    state: Option<HeaderValue>,
     function: Option<Arc<Function>>,
     status: AtomicU16,
     bytes: AtomicU64,
@@ -47,7 +50,7 @@ fn kept(text: &str) -> String {
 
 impl Story {
     pub(super) fn new<B>(shared: Arc<Shared>, client: SocketAddr, request: &Request<B>) -> Self {
-        let (trace, parent) = super::trace_of(request.headers());
+        let (trace, parent, state) = super::trace_of(request.headers());
         let of_header = || request.headers().get(header::HOST)?.to_str().ok();
         let authority = request.uri().authority().map(http::uri::Authority::as_str);
         Self {
@@ -64,6 +67,7 @@ impl Story {
             begun: Instant::now(),
             trace,
             parent,
+            state,
             function: None,
             status: AtomicU16::new(0),
             bytes: AtomicU64::new(0),
@@ -102,8 +106,10 @@ impl Story {
         self.client
     }
 
-    pub(super) fn trace(&self) -> &TraceContext {
-        &self.trace
+    /// The trace as the function is told of it, and those that it asks.
+    pub(super) fn trace_headers(&self) -> Option<Trace> {
+        let parent = HeaderValue::try_from(self.trace.to_string()).ok()?;
+        Some(Trace { parent, state: self.state.clone() })
     }
 
     pub(super) fn trace_id(&self) -> String {

@@ -7,6 +7,7 @@ mod host;
 mod limits;
 mod load;
 mod operations;
+mod outbound;
 mod programs;
 mod reloads;
 mod tenants;

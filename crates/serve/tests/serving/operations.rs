@@ -114,7 +114,7 @@ async fn each_request_has_one_record() {
 }
 
 /// A collector that takes what it is sent: what it was asked for, and the JSON.
-async fn collector()
+pub async fn collector()
 -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(String, serde_json::Value)>) {
     use http_body_util::BodyExt as _;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -194,7 +194,8 @@ impl Wasi {
                 *held = Held::Nothing;
                 // Looked at once: the environment of the host may change at any time.
                 let environment = self.config().environment();
-                let state = Box::new(State::new(self.config(), &environment, self.streams())?);
+                let state = State::new(self.config(), &environment, self.streams(), &self.trace)?;
+                let state = Box::new(state);
                 *held = Held::Lent;
                 state
             }

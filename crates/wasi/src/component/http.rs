@@ -22,9 +22,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::body::Limited;
-use crate::HttpLimits;
 use crate::network::{Network, Unreachable};
+use crate::trace::CallTrace;
 use crate::trust::Trust;
+use crate::{HttpLimits, WasiConfig};
 
 /// The most that the guest may write to a body at once, in bytes. Two such pieces may wait for the network.
 const PIECE_BYTES: usize = 64 << 10;
@@ -43,23 +44,28 @@ pub(super) struct Hooks {
     trust: Trust,
     limits: HttpLimits,
     requests: Arc<Semaphore>,
+    trace: CallTrace,
 }
 
 impl Hooks {
-    pub(super) fn new(network: Arc<Network>, trust: Trust, limits: HttpLimits) -> Self {
+    pub(super) fn new(network: Arc<Network>, config: &WasiConfig, trace: &CallTrace) -> Self {
+        let (trust, limits) = (config.trust.clone(), config.http);
         let requests = (limits.requests as usize).min(Semaphore::MAX_PERMITS);
-        Self { network, trust, limits, requests: Arc::new(Semaphore::new(requests)) }
+        let requests = Arc::new(Semaphore::new(requests));
+        Self { network, trust, limits, requests, trace: trace.clone() }
     }
 }
 
 impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        request: Request<WasiBody>,
+        mut request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let permit = Arc::clone(&self.requests).try_acquire_owned();
+        // Which headers a guest may set has been seen to by now. These are the host's.
+        self.trace.pass_on(request.headers_mut());
         let (network, trust) = (Arc::clone(&self.network), self.trust.clone());
         let limits = self.limits;
         Box::new(async move {

@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::http::Hooks;
 use super::streams;
 use crate::network::Network;
+use crate::trace::CallTrace;
 use crate::{Error, Streams, WasiConfig, context, runtime};
 
 /// The resources of a component, and what it is granted.
@@ -64,6 +65,7 @@ impl State {
         config: &WasiConfig,
         environment: &[(String, String)],
         streams: &Streams,
+        trace: &CallTrace,
     ) -> Result<Self, Error> {
         let network = Arc::new(Network::new(&config.network));
         let mut builder = context::builder(config, environment, streams)?;
@@ -80,7 +82,7 @@ impl State {
             table,
             wasi: builder.build(),
             http,
-            hooks: Hooks::new(Arc::clone(&network), config.trust.clone(), config.http),
+            hooks: Hooks::new(Arc::clone(&network), config, trace),
             handle,
             limits: Limits {
                 handles: config.max_handles,

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use sandgrain_wasi::{HttpLimits, WasiConfig};
+use http::HeaderValue;
+use sandgrain_wasi::{HttpLimits, Trace, WasiConfig};
 
 use super::http::{
     Code, DENIED, DNS_ERROR, Fields, HTTP, IP_PROHIBITED, LIMIT_REACHED, READ_TIMEOUT, REFUSED,
@@ -61,7 +62,17 @@ pub fn config(allowed: &[impl AsRef<str>]) -> WasiConfig {
 
 /// A request of the guest's that has not been sent.
 pub fn prepare(guest: &mut Guest, scheme: u32, authority: &str, path: &str) -> u32 {
-    let fields = guest.fields(&[("x-guest", "yes")]);
+    prepare_with(guest, &[("x-guest", "yes")], scheme, authority, path)
+}
+
+fn prepare_with(
+    guest: &mut Guest,
+    headers: &[(&str, &str)],
+    scheme: u32,
+    authority: &str,
+    path: &str,
+) -> u32 {
+    let fields = guest.fields(headers);
     let request: u32 = guest.http("[constructor]outgoing-request", fields);
     let set = |guest: &mut Guest, name: &str, value: Option<&str>| {
         let done: Result<(), ()> =
@@ -114,6 +125,40 @@ fn a_granted_host_answers() {
     assert!(request.starts_with("GET /path?query HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("host: {address}\r\n")), "{request}");
     assert!(request.contains("x-guest: yes\r\n"), "{request}");
+}
+
+#[test]
+fn a_request_is_part_of_the_calls_trace_unless_it_says_of_which_it_is() {
+    let (address, requests) = server(HELLO);
+    let mut guest = Guest::new(config(&[address.to_string()]));
+    let authority = address.to_string();
+    let sent = |guest: &mut Guest, headers: &[(&str, &str)]| {
+        let request = prepare_with(guest, headers, 0, &authority, "/");
+        send(guest, request).unwrap();
+        let request = requests.recv().unwrap();
+        let lines = request.lines().filter(|line| line.starts_with("trace")).map(str::to_owned);
+        let mut lines: Vec<_> = lines.collect();
+        lines.sort();
+        lines
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(sent(&mut guest, &[]), none);
+
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let (parent_line, own) = (format!("traceparent: {parent}"), ("traceparent", "00-own"));
+    let parent = HeaderValue::from_static(parent);
+    let state = Some(HeaderValue::from_static("vendor=1"));
+    guest.wasi.set_trace(Some(Trace { parent: parent.clone(), state }));
+    assert_eq!(sent(&mut guest, &[]), [&*parent_line, "tracestate: vendor=1"]);
+    assert_eq!(sent(&mut guest, &[own]), ["traceparent: 00-own"]);
+    let with_state = [own, ("tracestate", "own=2")];
+    assert_eq!(sent(&mut guest, &with_state), ["traceparent: 00-own", "tracestate: own=2"]);
+
+    // A state without a parent is none.
+    guest.wasi.set_trace(Some(Trace { parent, state: None }));
+    assert_eq!(sent(&mut guest, &[("tracestate", "own=2")]), [&*parent_line]);
+    guest.wasi.set_trace(None);
+    assert_eq!(sent(&mut guest, &[]), none);
 }
 
 /// Sends a body, and returns what comes of the request.
