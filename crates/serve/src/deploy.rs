@@ -17,6 +17,7 @@ use crate::check::check_seen;
 use crate::manifest::{CronTrigger, HttpTrigger, Manifest};
 use crate::routes::Routes;
 use crate::telemetry::Metrics;
+use crate::telemetry::denials::Denials;
 use crate::telemetry::records::{Audit, Records, unix_millis};
 
 /// Why an application is not served.
@@ -121,7 +122,7 @@ pub(crate) fn deploy(
     read: Read,
     tenant: &Arc<Tenant>,
     metrics: &AllMetrics,
-    records: &Records,
+    records: &Arc<Records>,
     generation: u64,
 ) -> Result<Deployment, DeployError> {
     let Read { manifest, path } = read;
@@ -134,8 +135,15 @@ pub(crate) fn deploy(
             .filter(|trigger| trigger.function == at)
             .map(|trigger| &trigger.executor)
             .collect();
-        let metrics = metrics.of(&name, &described.id);
-        let made = Function::make(described, &executors, tenant, &name, share.pools[at], metrics);
+        let denials = Denials {
+            application: Arc::clone(&name),
+            tenant: Arc::clone(&tenant.name),
+            function: described.id.as_str().into(),
+            metrics: metrics.of(&name, &described.id),
+            records: Arc::clone(records),
+            told: Mutex::default(),
+        };
+        let made = Function::make(described, &executors, tenant, share.pools[at], denials);
         let function = made.map_err(|problem| DeployError::Function {
             function: described.id.clone(),
             manifest: path.clone(),
@@ -151,6 +159,7 @@ pub(crate) fn deploy(
             function: Some(&function.id),
             digest: Some(&function.digest),
             detail: format!("generation {generation}; grants: {}", grants::described(described)),
+            ..Audit::default()
         });
     }
     Ok(Deployment {

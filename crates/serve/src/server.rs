@@ -205,7 +205,7 @@ pub(crate) struct Shared {
     sites: RwLock<Arc<Sites>>,
     pub(crate) tenants: Tenants,
     pub(crate) metrics: AllMetrics,
-    pub(crate) records: Records,
+    pub(crate) records: Arc<Records>,
     pub(crate) counts: Counts,
     /// Unix time in milliseconds.
     pub(crate) started: u64,
@@ -242,7 +242,7 @@ impl Server {
         let export = settings.otlp.as_deref().map(Export::start).transpose();
         let export = export.map_err(StartError::Collector)?;
         let records = Records::start(&settings.records, settings.accesses, export);
-        let records = records.map_err(StartError::Records)?;
+        let records = Arc::new(records.map_err(StartError::Records)?);
         // Before anything is compiled: a mistake here should not take minutes to be told.
         let listener = listen(settings.listen).await?;
         let admin_listener = match settings.admin {
@@ -400,7 +400,7 @@ fn deploy_all(
     paths: &[PathBuf],
     tenants: &Tenants,
     metrics: &AllMetrics,
-    records: &Records,
+    records: &Arc<Records>,
 ) -> Result<Vec<(Arc<Deployment>, Files)>, DeployError> {
     let mut names: Vec<Arc<str>> = Vec::new();
     let deploy_one = |path: &PathBuf| {
@@ -422,7 +422,7 @@ fn deploy_read(
     read: deploy::Read,
     tenants: &Tenants,
     metrics: &AllMetrics,
-    records: &Records,
+    records: &Arc<Records>,
     generation: u64,
     is_shared: bool,
 ) -> Result<Deployment, DeployError> {

@@ -1,5 +1,6 @@
 //! What happens, for those who run the server: counts, records and traces.
 
+pub(crate) mod denials;
 pub(crate) mod export;
 pub(crate) mod metrics;
 pub(crate) mod otlp_json;

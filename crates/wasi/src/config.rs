@@ -4,12 +4,14 @@ mod component;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use wasmtime_wasi::FsPerms;
 
+use crate::denied::Listener;
 use crate::network::Grants;
 use crate::trust::Trust;
-use crate::{Error, Input, Output};
+use crate::{Denied, Error, Input, Output};
 
 pub use component::{
     DEFAULT_MAX_CALL_BYTES, DEFAULT_MAX_HANDLES, DEFAULT_MAX_POLL_LIST, DEFAULT_MAX_SOCKETS,
@@ -75,6 +77,7 @@ pub struct WasiConfig {
     pub(crate) max_call_bytes: u64,
     pub(crate) max_poll_list: u32,
     pub(crate) max_sockets: u32,
+    pub(crate) denied: Option<Listener>,
 }
 
 impl Default for WasiConfig {
@@ -98,6 +101,7 @@ impl Default for WasiConfig {
             max_call_bytes: DEFAULT_MAX_CALL_BYTES,
             max_poll_list: DEFAULT_MAX_POLL_LIST,
             max_sockets: DEFAULT_MAX_SOCKETS,
+            denied: None,
         }
     }
 }
@@ -212,6 +216,14 @@ impl WasiConfig {
     #[must_use]
     pub fn cancellable_files(mut self, cancellable: bool) -> Self {
         self.cancellable_files = cancellable;
+        self
+    }
+
+    /// Has a closure told of what guests want and are denied: each time, as soon as that is seen, by the thread that sees
+    /// it, which it must not hold up. A guest can want as much as it likes: what is made of that has to have a limit.
+    #[must_use]
+    pub fn on_denied(mut self, listener: impl Fn(&Denied<'_>) + Send + Sync + 'static) -> Self {
+        self.denied = Some(Listener(Arc::new(listener)));
         self
     }
 

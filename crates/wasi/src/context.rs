@@ -12,9 +12,12 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
 use crate::component::{Slot, State};
+use crate::denied::{Denials, MAX_TARGET};
+use crate::reach::Part;
 use crate::trace::CallTrace;
 use crate::{
-    Cancel, Error, Function, ListSizes, Stream, Streams, Trace, WasiConfig, open, runtime, sleep,
+    Cancel, Capability, Error, Function, ListSizes, Stream, Streams, Trace, WasiConfig, open,
+    runtime, sleep,
 };
 
 /// How many bytes of guest memory one call may make the host copy; wasmtime's own limit.
@@ -180,10 +183,13 @@ impl Wasi {
             }
             _ => {}
         }
-        let mut memory = GuestMemory::Unshared(memory);
-        let returned = function.call(context, &mut memory, args, cancel)?;
+        let mut lent = GuestMemory::Unshared(&mut *memory);
+        let returned = function.call(context, &mut lent, args, cancel)?;
         match returned {
             Ok(errno) => {
+                if errno == Errno::Perm as i32 {
+                    self.tell_denied(function, args, memory);
+                }
                 self.keep_books(function, args, errno);
                 Ok(Reply::Value(errno))
             }
@@ -269,6 +275,19 @@ impl Wasi {
     /// What an error of a WASI function stands for: one of this crate's errors, or a trap.
     fn failure(error: wasmtime::Error) -> Error {
         error.downcast().unwrap_or_else(|error| Error::Trap(format!("{error:#}")))
+    }
+
+    /// Tells of a path that the guest may not use as it wanted to, if the call is about one.
+    fn tell_denied(&self, function: Function, args: &[u64], memory: &[u8]) {
+        let is_text = |part: &Part| matches!(part, Part::Text);
+        let at = function.parts().iter().position(is_text);
+        let Some(&[path, length, ..]) = at.and_then(|at| args.get(at..)) else { return };
+        let (start, length) = (path as u32 as usize, length as u32 as usize);
+        let path = start.checked_add(length).and_then(|end| memory.get(start..end));
+        let path = path.unwrap_or_default();
+        // One more than is told, so that it is seen to be cut. A guest can pass megabytes.
+        let path = String::from_utf8_lossy(&path[..path.len().min(MAX_TARGET + 1)]);
+        Denials::new(&self.config, &self.trace).tell(Capability::File, &path);
     }
 
     /// Keeps the number of open descriptors, which the library does not tell, and what else is asked about

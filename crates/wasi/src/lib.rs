@@ -37,6 +37,7 @@ mod cancel;
 pub mod component;
 mod config;
 mod context;
+mod denied;
 mod error;
 mod functions;
 mod input;
@@ -56,6 +57,7 @@ pub use config::{
     WasiConfig,
 };
 pub use context::{Reply, Wasi};
+pub use denied::{Capability, Denied};
 pub use error::{Error, Stream};
 pub use functions::{Function, ValueType};
 pub use input::{Input, PipeReader};

@@ -12,7 +12,9 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::network::IpAddress;
 use wasmtime_wasi::sockets::SocketAddrUse;
 
+use crate::Capability;
 use crate::cancel::lock;
+use crate::denied::Denials;
 
 pub use destination::Destination;
 
@@ -35,6 +37,8 @@ pub(crate) struct Network {
     grants: Grants,
     /// The names under which the guest has looked up addresses: what they may be used for.
     learned: Mutex<BTreeMap<IpAddr, BTreeSet<String>>>,
+    /// Whom what is not granted is told.
+    pub(crate) denials: Denials,
 }
 
 /// Why a host cannot be reached.
@@ -49,8 +53,8 @@ pub(crate) enum Unreachable {
 }
 
 impl Network {
-    pub(crate) fn new(grants: &Grants) -> Self {
-        Self { grants: grants.clone(), learned: Mutex::default() }
+    pub(crate) fn new(grants: &Grants, denials: Denials) -> Self {
+        Self { grants: grants.clone(), learned: Mutex::default(), denials }
     }
 
     /// Whether there are any grants.
@@ -76,16 +80,24 @@ impl Network {
     fn allows(&self, address: SocketAddr, purpose: SocketAddrUse) -> bool {
         let Grants { tcp, udp, listen, .. } = &self.grants;
         let listens = || listen.iter().any(|grant| grant.has_address(address));
-        match purpose {
-            SocketAddrUse::TcpConnect => self.allows_peer(tcp, address),
-            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => self.allows_peer(udp, address),
+        let (capability, is_allowed) = match purpose {
+            SocketAddrUse::TcpConnect => (Capability::Tcp, self.allows_peer(tcp, address)),
+            SocketAddrUse::UdpSend => (Capability::Udp, self.allows_peer(udp, address)),
+            // Who sends it something is not the guest's doing.
+            SocketAddrUse::UdpReceive => return self.allows_peer(udp, address),
             // A port that nobody knows beforehand is of no use until something listens at it, or, with
             // datagrams, until a peer that is allowed sends one.
-            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => address.port() == 0 || listens(),
-            SocketAddrUse::TcpListen => listens(),
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
+                (Capability::Listen, address.port() == 0 || listens())
+            }
+            SocketAddrUse::TcpListen => (Capability::Listen, listens()),
             // Who may connect is for whoever grants listening to see to.
-            SocketAddrUse::TcpAccept => true,
+            SocketAddrUse::TcpAccept => return true,
+        };
+        if !is_allowed {
+            self.denials.tell(capability, &address.to_string());
         }
+        is_allowed
     }
 
     fn allows_peer(&self, grants: &[Destination], address: SocketAddr) -> bool {
@@ -101,7 +113,11 @@ impl Network {
     /// Whether the guest may look up a [normalized](normalized) name.
     pub(crate) fn allows_lookup(&self, name: &str) -> bool {
         let Grants { tcp, udp, .. } = &self.grants;
-        tcp.iter().chain(udp).any(|grant| grant.has_name(name))
+        let is_allowed = tcp.iter().chain(udp).any(|grant| grant.has_name(name));
+        if !is_allowed {
+            self.denials.tell(Capability::Lookup, name);
+        }
+        is_allowed
     }
 
     /// Keeps an address that a name was found to have, if it may be used at all.
@@ -124,6 +140,18 @@ impl Network {
     ///
     /// Only what is returned here may be connected to: the name may have other addresses the next time.
     pub(crate) fn http_addresses(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, Unreachable> {
+        let found = self.granted_http_addresses(host, port);
+        if matches!(found, Err(Unreachable::Denied | Unreachable::Prohibited)) {
+            self.denials.tell(Capability::Http, &format!("{host}:{port}"));
+        }
+        found
+    }
+
+    fn granted_http_addresses(
         &self,
         host: &str,
         port: u16,

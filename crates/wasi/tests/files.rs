@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::mpsc::channel;
 
 use crate::support::*;
-use sandgrain_wasi::{Access, Reply, WasiConfig};
+use sandgrain_wasi::{Access, Capability, Reply, WasiConfig};
 use tempfile::TempDir;
 
 fn guest(access: Access) -> (TempDir, Guest) {
@@ -166,6 +167,26 @@ fn read_only_grants_refuse_every_change() {
     assert_ne!(guest.call("fd_filestat_set_times", &[fd.into(), 0, 0, 5]), SUCCESS);
     assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"text");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn paths_that_are_denied_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("f"), "text").unwrap();
+    let (send, told) = channel();
+    let config = WasiConfig::new().preopen(dir.path(), "/data", Access::ReadOnly);
+    let mut guest = Guest::new(config.on_denied(move |denied| {
+        assert_eq!(denied.capability, Capability::File);
+        send.send(denied.target.to_owned()).unwrap();
+    }));
+    guest.open(3, "f", 0, READ).unwrap();
+    assert_eq!(guest.open(3, "none", 0, READ), Err(NOENT));
+    assert!(told.try_recv().is_err(), "nothing was denied");
+    assert_eq!(guest.open(3, "../f", 0, READ), Err(PERM));
+    assert_eq!(guest.open(3, "f", O_TRUNC, WRITE), Err(PERM));
+    assert_eq!(guest.path("path_unlink_file", 3, &"x".repeat(300)), PERM);
+    let told: Vec<_> = told.try_iter().collect();
+    assert_eq!(told, ["../f", "f", &("x".repeat(256) + "...")]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use sandgrain::wasi::Capability;
+
 use crate::deploy::Function;
 use crate::server::Shared;
 use crate::telemetry::Failure;
@@ -131,6 +133,13 @@ fn of_functions(functions: &[(String, &Arc<Function>)], page: &mut Exposition) {
     for (labels, function) in functions {
         for (failure, count) in Failure::ALL.iter().zip(function.metrics.failures()) {
             page.value(name, &format!("{labels},reason=\"{}\"", failure.name()), count);
+        }
+    }
+    let name = "sandgrain_denied_total";
+    page.family(name, "counter", "Times that the function was denied what it was not granted.");
+    for (labels, function) in functions {
+        for (capability, count) in Capability::ALL.iter().zip(function.metrics.denials()) {
+            page.value(name, &format!("{labels},capability=\"{}\"", capability.name()), count);
         }
     }
     let name = "sandgrain_responses_total";

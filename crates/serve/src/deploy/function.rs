@@ -12,6 +12,7 @@ use super::tenant::{PoolShare, Tenant};
 use crate::admission::{Bounds, Seat};
 use crate::manifest::{self, Executor};
 use crate::telemetry::Metrics;
+use crate::telemetry::denials::Denials;
 
 /// A function that is served.
 pub(crate) struct Function {
@@ -48,9 +49,8 @@ impl Function {
         described: &manifest::Function,
         executors: &[&Executor],
         tenant: &Arc<Tenant>,
-        application: &Arc<str>,
         share: PoolShare,
-        metrics: Arc<Metrics>,
+        denials: Denials,
     ) -> Result<Self, String> {
         let started = Instant::now();
         let bytes = std::fs::read(&described.source)
@@ -60,7 +60,9 @@ impl Function {
         drop(bytes);
         // One that only runs by a schedule is a program, too.
         let is_program = executors.iter().all(|executor| matches!(executor, Executor::Wagi { .. }));
-        let wasi = grants::wasi(described)?;
+        let (id, application) = (Arc::clone(&denials.function), Arc::clone(&denials.application));
+        let metrics = Arc::clone(&denials.metrics);
+        let wasi = grants::wasi(described)?.on_denied(move |denied| denials.add(denied));
         let mut limits = grants::limits(&described.limits);
         if is_program {
             // What it prints is the answer, which the server limits.
@@ -103,15 +105,15 @@ impl Function {
         let pool = pool.build().map_err(|error| error.to_string())?;
         let bounds = Bounds { running: share.running, waiting: described.limits.queue as usize };
         tracing::info!(
-            application = &**application,
+            application = &*application,
             function = described.id,
             compiled = ?module.compile_time(),
             took = ?started.elapsed(),
             "a function is ready"
         );
         Ok(Self {
-            id: described.id.as_str().into(),
-            application: Arc::clone(application),
+            id,
+            application,
             tenant: Arc::clone(&tenant.name),
             digest,
             limits: described.limits.clone(),

@@ -113,7 +113,7 @@ impl Story {
     }
 
     pub(super) fn trace_id(&self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.trace.trace_id))
+        self.trace.trace_id_text()
     }
 
     /// Something has gone wrong. Only the first is counted: what follows from it is no failure of its own. Whether this

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sandgrain::wasi::Capability;
+
 /// Upper bounds of a histogram's buckets, in seconds. The first ones are for what takes a VM microseconds.
 pub(crate) const BOUNDS: [f64; 18] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -135,6 +137,8 @@ pub(crate) struct Metrics {
     /// Answers by the first digit of their status, 1 to 5.
     statuses: [AtomicU64; 5],
     failures: [AtomicU64; Failure::ALL.len()],
+    /// What it wanted and was not granted.
+    denials: [AtomicU64; Capability::ALL.len()],
     /// From the function's start to its end.
     pub(crate) invoke: Histogram,
     /// How long a request waited for its VM.
@@ -160,12 +164,20 @@ impl Metrics {
         self.failures[failure as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn was_denied(&self, capability: Capability) {
+        self.denials[capability as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn statuses(&self) -> [u64; 5] {
         std::array::from_fn(|at| self.statuses[at].load(Ordering::Relaxed))
     }
 
     pub(crate) fn failures(&self) -> [u64; Failure::ALL.len()] {
         std::array::from_fn(|at| self.failures[at].load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn denials(&self) -> [u64; Capability::ALL.len()] {
+        std::array::from_fn(|at| self.denials[at].load(Ordering::Relaxed))
     }
 }
 
@@ -211,7 +223,7 @@ impl Exposition {
 
 #[cfg(test)]
 mod tests {
-    use super::{BOUNDS, Exposition, Failure, Histogram, Metrics};
+    use super::{BOUNDS, Capability, Exposition, Failure, Histogram, Metrics};
     use std::time::Duration;
 
     #[test]
@@ -239,6 +251,19 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Failure::ALL.len());
+    }
+
+    #[test]
+    fn each_capability_has_a_place_and_a_name_of_its_own() {
+        let metrics = Metrics::default();
+        for capability in Capability::ALL {
+            metrics.was_denied(capability);
+        }
+        assert_eq!(metrics.denials(), [1; Capability::ALL.len()]);
+        let mut names: Vec<_> = Capability::ALL.iter().map(|of| of.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Capability::ALL.len());
     }
 
     #[test]

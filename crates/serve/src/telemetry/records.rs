@@ -87,7 +87,7 @@ pub(crate) struct Recent {
     crash: Crash,
 }
 
-/// What changes: deployments, grants, reloads, ends.
+/// What changes: deployments, grants, reloads, ends; and what was denied.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Audit<'a> {
     pub(crate) event: &'a str,
@@ -99,7 +99,21 @@ pub(crate) struct Audit<'a> {
     pub(crate) function: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) capability: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<&'a str>,
     pub(crate) detail: String,
+    #[serde(rename = "trace_id", serialize_with = "as_trace_id")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trace: Option<TraceContext>,
+}
+
+fn as_trace_id<S: serde::Serializer>(
+    trace: &Option<TraceContext>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    trace.map(TraceContext::trace_id_text).serialize(serializer)
 }
 
 /// What a function wrote to its standard output or error while it worked on a request.
@@ -217,17 +231,19 @@ impl Records {
             ("sandgrain.tenant", audit.tenant),
             ("faas.name", audit.function),
             ("sandgrain.digest", audit.digest),
+            ("sandgrain.capability", audit.capability),
+            ("sandgrain.target", audit.target),
         ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?))));
         export.log(LogRecord {
             time_unix_nano: unix_nanos(),
             severity: match audit.event {
-                "reload-failed" | "memory-quota-reached" => Severity::Warn,
+                "reload-failed" | "memory-quota-reached" | "denied" => Severity::Warn,
                 _ => Severity::Info,
             },
             body: format!("{}: {}", audit.event, audit.detail),
             attributes: named.collect(),
-            trace: None,
+            trace: audit.trace.map(|trace| (trace.trace_id, trace.span_id)),
         });
     }
 

@@ -42,6 +42,12 @@ impl TraceContext {
         Self { span_id: not_zero(random), ..self }
     }
 
+    /// The trace, as records name it.
+    #[must_use]
+    pub fn trace_id_text(self) -> String {
+        format!("{:032x}", u128::from_be_bytes(self.trace_id))
+    }
+
     /// What the value of a `traceparent` says; `None` if it is invalid, and the trace begins here.
     ///
     /// Of versions after 00, what they have in common with that one is read, as the recommendation says.

@@ -68,9 +68,11 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.find(|(own, _)| *own == name).map(|(_, value)| value)
 }
 
+/// A trace that a client is in.
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_function_asks_is_part_of_its_requests_trace() {
-    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     let (address, mut heads) = server().await;
     let (otlp, mut received) = collector().await;
     let keys = format!("allowed_outbound_hosts = [\"http://{address}\"]");
@@ -112,4 +114,39 @@ async fn what_a_function_asks_is_part_of_its_requests_trace() {
     assert_eq!(own.len(), 2, "those that are sampled: {spans:?}");
     assert!(own.iter().any(|span| span["spanId"] == *parents[0]), "{spans:?}");
     assert!(own.iter().all(|span| span["spanId"] != *parents[1]), "{spans:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_function_may_not_ask_is_counted_each_time_and_recorded_once() {
+    let (address, mut heads) = server().await;
+    let host = serve("allowed_outbound_hosts = [\"http://127.0.0.1:9\"]", |_| {}).await;
+    let whom = address.to_string();
+    for _ in 0..3 {
+        assert_eq!(ask(&host, &whom, "").await, 403);
+    }
+    let headers = format!("traceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n");
+    assert_eq!(ask(&host, "169.254.169.254", &headers).await, 403);
+    assert!(heads.try_recv().is_err(), "nobody was asked");
+    let labels = ["faas_name=\"asks\"", "capability=\"http\""];
+    assert_eq!(host.metric("sandgrain_denied_total", &labels).await, 4.0);
+    assert_eq!(host.metric("sandgrain_denied_total", &[]).await, 4.0);
+    assert_eq!(host.failures("").await, 0.0, "the function has dealt with it");
+
+    let records = host.records().await;
+    let denied: Vec<_> = records.iter().filter(|record| record["event"] == "denied").collect();
+    assert_eq!(denied.len(), 2, "{denied:?}");
+    for (record, target) in denied.iter().zip([&*whom, "169.254.169.254:80"]) {
+        assert_eq!((&record["record"], &record["capability"]), (&"audit".into(), &"http".into()));
+        assert_eq!(record["target"], target);
+        for name in ["application", "tenant"] {
+            assert_eq!(record[name], "tests");
+        }
+        assert_eq!(record["function"], "asks");
+    }
+    let traces = |trace: &serde_json::Value| {
+        records.iter().any(|record| record["record"] == "access" && record["trace_id"] == *trace)
+    };
+    assert!(traces(&denied[0]["trace_id"]), "{denied:?}");
+    assert_eq!(denied[1]["trace_id"], TRACE);
+    assert!(denied[1]["detail"].as_str().unwrap().contains("; 2 denials"), "{denied:?}");
 }

@@ -21,7 +21,7 @@ pub(super) use super::streams::{
     get_stderr, get_stdin, get_stdout, incoming_body_stream, input_stream_drop, output_stream_drop,
     output_stream_write,
 };
-use crate::{Error, network};
+use crate::{Capability, Error, network};
 
 /// The longest path that Linux takes, in bytes.
 const PATH_BYTES: usize = 4096;
@@ -106,8 +106,14 @@ pub(super) async fn descriptor_open_at(
             Err(error) => return Err(error),
         }
     }
+    let named = path.clone();
     let opened =
-        fs::HostDescriptor::open_at(view, directory, path_flags, path, open_flags, flags).await?;
+        fs::HostDescriptor::open_at(view, directory, path_flags, path, open_flags, flags).await;
+    if opened.as_ref().is_err_and(|e| matches!(e.downcast_ref(), Some(fs::ErrorCode::NotPermitted)))
+    {
+        state.network.denials.tell(Capability::File, &named);
+    }
+    let opened = opened?;
     state.books.opened.insert(opened.rep());
     Ok(opened)
 }
@@ -180,13 +186,22 @@ fn room_for_socket(state: &State) -> SocketResult<()> {
     Ok(())
 }
 
+/// Tells of a socket that there is not, if it is for want of a grant.
+fn tell_of_socket<T>(state: &State, capability: Capability, made: &SocketResult<T>) {
+    if made.as_ref().is_err_and(|e| matches!(e.downcast_ref(), Some(ErrorCode::AccessDenied))) {
+        state.network.denials.tell(capability, "a socket");
+    }
+}
+
 pub(super) async fn create_tcp_socket(
     state: &mut State,
     family: IpAddressFamily,
 ) -> SocketResult<Resource<TcpSocket>> {
     room_for_socket(state)?;
     let view = &mut state.sockets();
-    let socket = sockets::tcp_create_socket::Host::create_tcp_socket(view, family)?;
+    let made = sockets::tcp_create_socket::Host::create_tcp_socket(view, family);
+    tell_of_socket(state, Capability::Tcp, &made);
+    let socket = made?;
     state.books.sockets.insert(socket.rep());
     Ok(socket)
 }
@@ -217,7 +232,9 @@ pub(super) async fn create_udp_socket(
 ) -> SocketResult<Resource<UdpSocket>> {
     room_for_socket(state)?;
     let view = &mut state.sockets();
-    let socket = sockets::udp_create_socket::Host::create_udp_socket(view, family).await?;
+    let made = sockets::udp_create_socket::Host::create_udp_socket(view, family).await;
+    tell_of_socket(state, Capability::Udp, &made);
+    let socket = made?;
     state.books.sockets.insert(socket.rep());
     Ok(socket)
 }

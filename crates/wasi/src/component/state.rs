@@ -10,6 +10,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::http::Hooks;
 use super::streams;
+use crate::denied::Denials;
 use crate::network::Network;
 use crate::trace::CallTrace;
 use crate::{Error, Streams, WasiConfig, context, runtime};
@@ -67,7 +68,8 @@ impl State {
         streams: &Streams,
         trace: &CallTrace,
     ) -> Result<Self, Error> {
-        let network = Arc::new(Network::new(&config.network));
+        let denials = Denials::new(config, trace);
+        let network = Arc::new(Network::new(&config.network, denials));
         let mut builder = context::builder(config, environment, streams)?;
         network.install(&mut builder);
         builder.max_random_size(u64::MAX);

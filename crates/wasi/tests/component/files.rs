@@ -7,9 +7,10 @@ use std::process::Command;
 
 use sandgrain_abi::DecodeError;
 use sandgrain_abi::component::{Lift, Reader, Type, Types};
-use sandgrain_wasi::{Access, WasiConfig};
+use sandgrain_wasi::{Access, Capability, WasiConfig};
 use tempfile::TempDir;
 
+use super::denied::heard;
 use super::support::{FILES, Guest, IO, StreamError};
 
 // Cases of `error-code`.
@@ -213,6 +214,20 @@ fn nothing_outside_of_a_granted_directory_is_reached() {
     }
     assert_eq!(files.open("none", 0, READ), Err(NO_ENTRY));
     assert_eq!(files.open("file", CREATE | EXCLUSIVE, WRITE), Err(EXIST));
+}
+
+#[test]
+fn what_may_not_be_opened_is_told() {
+    let (config, told) = heard(WasiConfig::new());
+    let mut files = Files::with(Access::ReadOnly, config);
+    files.open("file", 0, READ).unwrap();
+    assert_eq!(files.open("none", 0, READ), Err(NO_ENTRY));
+    assert!(told.try_recv().is_err(), "nothing was denied");
+    for (path, create, flags) in [("../x", 0, READ), ("sub/new", CREATE, WRITE)] {
+        assert_eq!(files.open(path, create, flags), Err(NOT_PERMITTED), "{path}");
+        assert_eq!(told.try_recv().unwrap(), (Capability::File, path.to_owned(), None));
+    }
+    assert!(told.try_recv().is_err(), "each once");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! WASI 0.2 as a component sees it, and as whoever runs one does.
 
 mod cli;
+mod denied;
 mod files;
 mod functions;
 mod hostile;

@@ -102,7 +102,7 @@ fn response(guest: &mut Guest, future: u32) -> Result<u32, Code> {
     got.unwrap().unwrap()
 }
 
-fn get(guest: &mut Guest, authority: &str) -> Result<u32, Code> {
+pub fn get(guest: &mut Guest, authority: &str) -> Result<u32, Code> {
     let request = prepare(guest, 0, authority, "/");
     send(guest, request)
 }

@@ -10,11 +10,11 @@ use sandgrain_wasi::WasiConfig;
 
 use super::support::Guest;
 
-const TCP: &str = "wasi:sockets/tcp@0.2.0";
+pub const TCP: &str = "wasi:sockets/tcp@0.2.0";
 const UDP: &str = "wasi:sockets/udp@0.2.0";
 
 // Cases of `error-code`.
-const ACCESS_DENIED: u32 = 1;
+pub const ACCESS_DENIED: u32 = 1;
 const WOULD_BLOCK: u32 = 8;
 const NEW_SOCKET_LIMIT: u32 = 10;
 
@@ -48,7 +48,7 @@ impl Lift<'_> for Address {
 
 /// `resolve-addresses`' next address.
 #[derive(Debug, PartialEq)]
-enum Found {
+pub enum Found {
     V4([u8; 4]),
     V6([u8; 16]),
 }
@@ -66,7 +66,7 @@ impl Lift<'_> for Found {
     }
 }
 
-fn allow(config: WasiConfig, tcp: &[String], udp: &[String], listen: &[String]) -> WasiConfig {
+pub fn allow(config: WasiConfig, tcp: &[String], udp: &[String], listen: &[String]) -> WasiConfig {
     let parsed = |text: &String| text.parse().unwrap();
     let config = tcp.iter().fold(config, |config, text| config.allow_tcp(parsed(text)));
     let config = udp.iter().fold(config, |config, text| config.allow_udp(parsed(text)));
@@ -78,7 +78,7 @@ impl Guest {
         self.call("wasi:sockets/instance-network@0.2.0", "instance-network", ())
     }
 
-    fn socket(&mut self, kind: &str) -> Result<u32, u32> {
+    pub fn socket(&mut self, kind: &str) -> Result<u32, u32> {
         let instance = format!("wasi:sockets/{kind}-create-socket@0.2.0");
         self.call(&instance, &format!("create-{kind}-socket"), 0_u32)
     }
@@ -95,14 +95,14 @@ impl Guest {
         }
     }
 
-    fn connect(&mut self, to: SocketAddr) -> Result<(u32, u32), u32> {
+    pub fn connect(&mut self, to: SocketAddr) -> Result<(u32, u32), u32> {
         let (network, socket) = (self.network(), self.socket("tcp")?);
         let args = (socket, network, Address(to));
         self.call::<Result<(), u32>>(TCP, "[method]tcp-socket.start-connect", args)?;
         self.until_ready("[method]tcp-socket.finish-connect", socket)
     }
 
-    fn bind(&mut self, instance: &str, kind: &str, socket: u32, to: &str) -> Result<(), u32> {
+    pub fn bind(&mut self, instance: &str, kind: &str, socket: u32, to: &str) -> Result<(), u32> {
         let network = self.network();
         let args = (socket, network, Address(to.parse().unwrap()));
         let name = |what: &str| format!("[method]{kind}-socket.{what}-bind");
@@ -171,7 +171,7 @@ fn everything_does_not_include_this_machine_and_its_network() {
     }
 }
 
-fn look_up(guest: &mut Guest, name: &str) -> Result<Vec<Found>, u32> {
+pub fn look_up(guest: &mut Guest, name: &str) -> Result<Vec<Found>, u32> {
     const LOOKUP: &str = "wasi:sockets/ip-name-lookup@0.2.0";
     let network = guest.network();
     let stream: Result<u32, u32> = guest.call(LOOKUP, "resolve-addresses", (network, name));
