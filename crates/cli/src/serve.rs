@@ -45,6 +45,10 @@ pub struct Arguments {
     /// Seconds that requests under way may take to end once the server is told to
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain: u64,
+    /// Seconds for which the server, told to end, goes on to take requests, while /readyz says that it will not for
+    /// long: for load balancers, which need a while to notice
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    drain_delay: u64,
     /// Does not look for changes of the manifests and of what they name; SIGHUP has them read again all the same
     #[arg(long)]
     no_watch: bool,
@@ -147,7 +151,16 @@ async fn serve(settings: Settings, arguments: &Arguments) -> Result<(), Failure>
             _ = signals.interrupt.recv() => break,
         }
     }
-    // A second signal does not wait for anybody.
+    if arguments.drain_delay > 0 {
+        server.announce_end();
+        // A signal more, and it begins to end at once.
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(arguments.drain_delay)) => {}
+            _ = signals.terminate.recv() => {}
+            _ = signals.interrupt.recv() => {}
+        }
+    }
+    // One more does not wait for anybody.
     tokio::select! {
         _ = server.drain() => Ok(()),
         _ = signals.terminate.recv() => Ok(()),

@@ -1,6 +1,7 @@
 //! The admin port: health, metrics and the status page, for those who run the server.
 
 mod exposition;
+mod readiness;
 mod status;
 
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::server::Shared;
+use readiness::Readiness;
 
 /// Connections at a time: people, and what scrapes.
 const CONNECTIONS: usize = 64;
@@ -78,10 +80,10 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     match request.uri().path() {
         "/" => page(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned()),
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" if shared.is_draining() => {
-            page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the server is about to end\n".to_owned())
-        }
-        "/readyz" => page(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" => match readiness::of(shared) {
+            Readiness { is_ready: true, text } => page(StatusCode::OK, TEXT, text),
+            Readiness { text, .. } => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, text),
+        },
         "/metrics" => page(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",

@@ -196,6 +196,16 @@ impl Sites {
     }
 }
 
+/// How far a server is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// It serves, and says that it will not for long.
+    Leaving,
+    /// It takes no more requests; those under way go on.
+    Draining,
+}
+
 /// What all parts of a server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
@@ -209,7 +219,7 @@ pub(crate) struct Shared {
     pub(crate) counts: Counts,
     /// Unix time in milliseconds.
     pub(crate) started: u64,
-    draining: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     /// One reload at a time.
     reloading: Mutex<()>,
 }
@@ -219,8 +229,14 @@ impl Shared {
         Arc::clone(&self.sites.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether it is about to end, and others should be sent elsewhere; it may still take requests.
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.phase.borrow() != Phase::Serving
+    }
+
+    /// Whether it takes no more requests.
     pub(crate) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        *self.phase.borrow() == Phase::Draining
     }
 }
 
@@ -288,7 +304,7 @@ impl Server {
             records,
             counts: Counts::default(),
             started: unix_millis(),
-            draining: watch::Sender::new(false),
+            phase: watch::Sender::new(Phase::Serving),
             reloading: Mutex::new(()),
         });
         let admin_address = admin_listener.as_ref().and_then(|l| l.local_addr().ok());
@@ -328,10 +344,16 @@ impl Server {
         reload::reload(&self.shared, true).await
     }
 
+    /// Says where those look who send requests here that it is about to end, while it goes on to take and to answer them:
+    /// they need a while to notice. Then it is to be [drained](Self::drain).
+    pub fn announce_end(&self) {
+        self.shared.phase.send_replace(Phase::Leaving);
+    }
+
     /// Takes no more connections, lets requests under way end for as long as the settings say, and ends. Whether all
     /// of them have ended by themselves.
     pub async fn drain(mut self) -> bool {
-        self.shared.draining.send_replace(true);
+        self.shared.phase.send_replace(Phase::Draining);
         let ended = async {
             // A panic in it has been reported by the panic hook, and has ended it.
             let _ = (&mut self.connections).await;
@@ -386,10 +408,10 @@ pub fn raise_descriptor_limit() {
     }
 }
 
-/// Waits until the server is to end.
-async fn end_begins(draining: &mut watch::Receiver<bool>) {
+/// Waits until the server takes no more requests.
+async fn end_begins(phase: &mut watch::Receiver<Phase>) {
     // Without a sender the server is gone.
-    let _ = draining.wait_for(|draining| *draining).await.map(|_| ());
+    let _ = phase.wait_for(|phase| *phase == Phase::Draining).await.map(|_| ());
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

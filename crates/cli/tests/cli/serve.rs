@@ -117,6 +117,27 @@ fn it_serves_until_it_is_told_to_end() {
 }
 
 #[test]
+fn told_to_end_it_serves_on_for_as_long_as_load_balancers_need() {
+    let place = Place::new();
+    let mut server = Server::start(&place, 1024, &["--drain-delay", "3600"]);
+    assert!(get(server.admin, "/readyz").unwrap().starts_with("HTTP/1.1 200"));
+    server.signal("-TERM");
+    let begun = Instant::now();
+    while !get(server.admin, "/readyz").unwrap().starts_with("HTTP/1.1 503") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it says that it will end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    says_hello(&server);
+    // They need no more.
+    server.signal("-TERM");
+    assert_eq!(server.ends(), Some(0));
+    // When the time is over it ends by itself.
+    let mut server = Server::start(&place, 1024, &["--drain-delay", "1"]);
+    server.signal("-TERM");
+    assert_eq!(server.ends(), Some(0));
+}
+
+#[test]
 fn without_descriptors_it_serves_those_it_has_and_others_when_there_are_some_again() {
     let place = Place::new();
     // A worker process needs 768.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sandgrain::wasi::Capability;
 
+use super::readiness;
 use crate::deploy::Function;
 use crate::server::Shared;
 use crate::telemetry::Failure;
@@ -39,8 +40,8 @@ fn of_server(shared: &Shared, page: &mut Exposition) {
     let connections = counts.connections.load(Relaxed);
     page.family("sandgrain_start_time_seconds", "gauge", "Unix time when the server was started.");
     page.value("sandgrain_start_time_seconds", "", started);
-    page.family("sandgrain_ready", "gauge", "1 while the server takes requests.");
-    page.value("sandgrain_ready", "", u8::from(!shared.is_draining()));
+    page.family("sandgrain_ready", "gauge", "1 while requests should be sent here.");
+    page.value("sandgrain_ready", "", u8::from(readiness::of(shared).is_ready));
     page.family("sandgrain_connections", "gauge", "Connections of clients at the moment.");
     page.value("sandgrain_connections", "", connections);
     for (name, help, value) in [

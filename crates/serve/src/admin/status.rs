@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::readiness;
 use crate::deploy::{Deployment, Function};
 use crate::manifest::{Executor, Policy};
 use crate::server::{Shared, Slot};
@@ -20,6 +21,8 @@ pub(super) struct Status {
     started: u64,
     now: u64,
     ready: bool,
+    /// What `/readyz` says.
+    readiness: String,
     draining: bool,
     connections: usize,
     applications: Vec<Application>,
@@ -42,11 +45,13 @@ struct Application {
 
 /// The server as it is now.
 pub(super) fn of(shared: &Shared) -> Status {
+    let readiness = readiness::of(shared);
     Status {
         version: env!("CARGO_PKG_VERSION"),
         started: shared.started,
         now: unix_millis(),
-        ready: !shared.is_draining(),
+        ready: readiness.is_ready,
+        readiness: readiness.text,
         draining: shared.is_draining(),
         connections: shared.counts.connections.load(Relaxed),
         applications: shared.slots.iter().map(application).collect(),

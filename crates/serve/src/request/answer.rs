@@ -191,7 +191,6 @@ pub(super) fn refuse(
 ) -> Response<Outgoing> {
     story.answered(status);
     let body = format!("{text}\ntrace: {}\n", story.trace_id());
-    let is_draining = story.shared().is_draining();
     let mut response =
         Response::new(Outgoing { kind: Kind::Whole(Bytes::from(body)), promised: None, story });
     *response.status_mut() = status;
@@ -206,7 +205,7 @@ pub(super) fn refuse(
         status,
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
     );
-    if closes || is_draining {
+    if closes {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

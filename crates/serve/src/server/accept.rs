@@ -16,20 +16,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes connections until the server ends, and returns when those that there were have ended.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let mut draining = shared.draining.subscribe();
+    let mut phase = shared.phase.subscribe();
     let room = Arc::new(Semaphore::new(shared.settings.connections));
     let mut connections = JoinSet::new();
     let mut was_told = false;
     loop {
         let permit = tokio::select! {
             permit = Arc::clone(&room).acquire_owned() => permit,
-            _ = end_begins(&mut draining) => break,
+            _ = end_begins(&mut phase) => break,
         };
         // It is never closed.
         let Ok(permit) = permit else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = end_begins(&mut draining) => break,
+            _ = end_begins(&mut phase) => break,
         };
         while connections.try_join_next().is_some() {}
         let (stream, client) = match accepted {

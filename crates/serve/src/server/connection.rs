@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -52,15 +55,24 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Sha
         .max_header_list_size(MAX_HEAD as u32)
         .keep_alive_interval(PING)
         .keep_alive_timeout(settings.header_timeout);
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(request::answer(shared, client, request).await) }
+        // Later versions have no such header, and earlier ones close as a rule.
+        let is_http11 = request.version() == Version::HTTP_11;
+        async move {
+            let mut response = request::answer(Arc::clone(&shared), client, request).await;
+            if is_http11 && shared.is_leaving() {
+                // The next request of this client's is for another server.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut draining = shared.draining.subscribe();
+    let mut phase = shared.phase.subscribe();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = end_begins(&mut draining) => {
+        _ = end_begins(&mut phase) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

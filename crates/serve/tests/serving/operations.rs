@@ -80,6 +80,28 @@ async fn who_is_being_served_when_the_server_is_to_end_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_about_to_end_says_so_and_serves_on() {
+    let host = Host::start(&unruly("")).await;
+    let address = host.address();
+    let mut client = Client::connect(address).await.unwrap();
+    let answer = client.request("GET", "/tag?x", b"").await.unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (200, ""));
+    host.server.announce_end();
+    assert_eq!(host.admin("/readyz").await, (503, "the server is about to end\n".to_owned()));
+    assert_eq!(host.admin("/healthz").await.0, 200);
+    assert_eq!(host.metric("sandgrain_ready", &[]).await, 0.0);
+    assert_eq!(host.status().await["ready"], false);
+    // Who is connected is served, and sent elsewhere; so is who connects only now.
+    let answer = client.request("GET", "/tag?old", b"").await.unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "old"));
+    assert_eq!(answer.header("connection"), "close");
+    assert!(client.is_closed().await);
+    assert_eq!(get(address, "/tag?new").await.unwrap().text(), "new");
+    assert!(host.server.drain().await);
+    assert!(Client::connect(address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_end_is_cut_off() {
     let host = Host::start_with(&unruly("limits = { deadline = \"none\" }"), |settings| {
         settings.drain_timeout = Duration::from_millis(500);
