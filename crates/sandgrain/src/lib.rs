@@ -87,7 +87,7 @@ pub use guest::fuzzing;
 pub use host_functions::{HostResult, IntoAsyncFunction, IntoHostFunction, WithCaller};
 pub use limits::Limits;
 pub use module::Module;
-pub use pool::{Policy, Pool, PoolBuilder, PoolStats, Pooled};
+pub use pool::{Policy, Pool, PoolBuilder, PoolFailure, PoolStats, Pooled};
 pub use sandbox::{ComponentParams, Instance, Sandbox, SandboxBuilder};
 pub use snapshot::Snapshot;
 pub use stats::Stats;

@@ -4,6 +4,7 @@
 //! in a thread of its own, and has each touch the pages that calls are going to touch, so that nothing is
 //! left to do for a call but the call.
 
+mod failure;
 mod stock;
 mod threads;
 
@@ -18,6 +19,7 @@ use std::thread::JoinHandle;
 use stock::{Bounds, Stock, Taken, Tenant};
 use threads::Parked;
 
+pub use failure::PoolFailure;
 pub use stock::PoolStats;
 
 /// What becomes of a VM that has served a caller.
@@ -155,6 +157,7 @@ impl PoolBuilder {
             finished: Condvar::new(),
             bin,
             closed: std::sync::atomic::AtomicBool::new(false),
+            failure: Mutex::default(),
         });
         let threads = threads::start(&shared, retired)?;
         Ok(Pool { shared, threads })
@@ -198,6 +201,8 @@ struct Shared {
     /// For the thread that drops VMs.
     bin: mpsc::SyncSender<Option<Sandbox>>,
     closed: std::sync::atomic::AtomicBool,
+    /// That VMs cannot be made, if they cannot.
+    failure: Mutex<Option<PoolFailure>>,
 }
 
 impl Shared {
@@ -267,6 +272,7 @@ impl Pool {
             Taken::Make(in_the_way) => {
                 drop(in_the_way);
                 let made = self.shared.recipe.build();
+                self.shared.tried(&made);
                 made.inspect_err(|_| self.shared.stock().give_up())?
             }
             Taken::Wait | Taken::Refused => {
@@ -295,6 +301,13 @@ impl Pool {
             // Gone with a worker.
             self.shared.replace(parked);
         }
+    }
+
+    /// That VMs cannot be made, and why; `None` if the last one could be, or if none has been tried so far. A pool that
+    /// parks VMs tries once a second.
+    #[must_use]
+    pub fn failure(&self) -> Option<PoolFailure> {
+        self.shared.failure()
     }
 
     /// What the pool has, and what has happened so far.

@@ -118,7 +118,9 @@ impl Shared {
                 Task::WarmAgain(parked) => self.warm_again(parked),
                 Task::Make => {
                     let (pages, generation) = self.learned().set();
-                    match self.make_one(&pages) {
+                    let made = self.make_one(&pages);
+                    self.tried(&made);
+                    match made {
                         Ok(sandbox) => {
                             self.bound_memory(&sandbox);
                             self.finish(Some(Parked { sandbox, generation }));

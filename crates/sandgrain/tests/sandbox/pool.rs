@@ -251,6 +251,9 @@ fn what_is_wrong_with_the_sandboxes_the_caller_is_told() {
         Sandbox::builder(&module(vm(), wat)).function("host", "f", || {}).build().expect("one");
     let pool = pool(Pool::builder(&first.snapshot().expect("a snapshot")));
     wait_for(&pool, "attempts", |stats| stats.failed > 1);
+    let failure = pool.failure().expect("none could be made");
+    assert!(failure.count > 1 && failure.error.contains("host.f"), "{failure:?}");
+    assert!(!failure.is_hosts, "what they are given is wrong: {failure:?}");
     assert_eq!(name_of(pool.take("a")).0, "imports");
     assert_eq!(pool.stats().in_use, 0);
 }
@@ -286,6 +289,7 @@ fn a_recipe_that_panics_is_a_failure_and_no_more() {
     assert_eq!(add(&mut pool.take("a").expect("a sandbox"), 1), 1);
     wait_for(&pool, "one parked after the failures", |stats| stats.parked == 1);
     assert!(pool.stats().failed > 0, "{:?}", pool.stats());
+    assert!(pool.failure().is_none(), "the last one could be made: {:?}", pool.failure());
 }
 
 #[test]

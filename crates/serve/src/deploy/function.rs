@@ -143,6 +143,11 @@ impl Function {
         Ok(TakenVm { sandbox, is_cold: true })
     }
 
+    /// That no VMs can be made for it, and why, if that is so.
+    pub(crate) fn failure(&self) -> Option<sandgrain::PoolFailure> {
+        self.pool.failure()
+    }
+
     pub(crate) fn pool(&self) -> sandgrain::PoolStats {
         self.pool.stats()
     }

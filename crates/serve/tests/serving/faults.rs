@@ -195,18 +195,56 @@ async fn a_worker_that_dies_takes_its_own_requests_along_and_no_others() {
     let address = host.address();
     let waiting = tokio::spawn(async move { get(address, "/sleep?10000").await.unwrap() });
     host.runs(1).await;
-    let status = host.status().await;
-    for worker in status["applications"][0]["workers"].as_array().unwrap() {
-        let pid = worker["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    }
+    kill_workers(&host).await;
     assert_eq!(waiting.await.unwrap().status, 502);
     for _ in 0..5 {
         serves_on(&host).await;
     }
     assert_eq!(host.failures("host").await, 1.0);
     assert_eq!(host.failures("").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_make_no_vms_is_not_ready_until_it_can_again() {
+    let programs = tempfile::tempdir().unwrap();
+    let (own, away) = (programs.path().join("worker"), programs.path().join("away"));
+    std::os::unix::fs::symlink(crate::host::worker(), &own).unwrap();
+    let host = Host::start_with(&unruly(""), |settings| settings.worker = Some(own.clone())).await;
+    assert_eq!(host.admin("/readyz").await, (200, "ok\n".to_owned()));
+    // Functions that fail have VMs all the same.
+    for _ in 0..5 {
+        assert_eq!(get(host.address(), "/panic").await.unwrap().status, 502);
+    }
+    assert_eq!(host.admin("/readyz").await.0, 200);
+
+    std::fs::rename(&own, &away).unwrap();
+    kill_workers(&host).await;
+    host.eventually("it says that it is not ready", async |host| {
+        // That they are gone is seen when they are needed.
+        let status = get(host.address(), "/tag?x").await.unwrap().status;
+        assert!(matches!(status, 200 | 502 | 503), "{status}");
+        host.admin("/readyz").await.0 == 503
+    })
+    .await;
+    let said = host.admin("/readyz").await.1;
+    assert!(said.contains("tests/unruly") && said.contains("cannot be started"), "{said}");
+    assert_eq!(host.metric("sandgrain_ready", &[]).await, 0.0);
+    let status = host.status().await;
+    assert!(status["readiness"].as_str().unwrap().contains("tests/unruly"), "{status}");
+
+    // Nobody asks for anything meanwhile.
+    std::fs::rename(&away, &own).unwrap();
+    host.eventually("it is ready again", async |host| host.admin("/readyz").await.0 == 200).await;
+    serves_on(&host).await;
+}
+
+async fn kill_workers(host: &Host) {
+    let status = host.status().await;
+    for worker in status["applications"][0]["workers"].as_array().unwrap() {
+        let pid = worker["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,6 +93,37 @@ async fn what_two_want_is_told_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_tenant_without_vms_is_told_of_and_takes_no_requests_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("0/data");
+    std::fs::create_dir_all(&data).unwrap();
+    let granted =
+        tenant("ada", "\"ada.example\"").replace("environment", "files = [\"data\"]\nenvironment");
+    let server = serve(dir.path(), &[granted, tenant("rest", "")]).await.unwrap();
+    let admin = server.admin_address().unwrap();
+    let readiness = async || {
+        let answer = crate::client::get(admin, "/readyz").await.unwrap();
+        (answer.status, answer.text())
+    };
+    assert_eq!(readiness().await, (200, "ok\n".to_owned()));
+    // What it is granted is there no more, so nothing can be made that has it.
+    std::fs::remove_dir(&data).unwrap();
+    let begun = std::time::Instant::now();
+    let said = loop {
+        asks(&server, "ada.example").await;
+        let (status, said) = readiness().await;
+        assert_eq!(status, 200, "{said}");
+        if said != "ok\n" {
+            break said;
+        }
+        assert!(begun.elapsed().as_secs() < 30, "nothing is told within 30 s");
+    };
+    assert!(said.starts_with("ok, but") && said.contains("ada/unruly of the tenant ada"), "{said}");
+    assert!(said.contains("data") && !said.contains("rest/"), "{said}");
+    assert_eq!(asks(&server, "rest.example").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_beyond_its_memory_waits_and_others_do_not() {
     let dir = tempfile::tempdir().unwrap();
     let greedy = tenant("greedy", "\"greedy.example\"")
