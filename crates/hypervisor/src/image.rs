@@ -229,13 +229,19 @@ impl fmt::Debug for MemoryImage {
     }
 }
 
-/// Where each of some ranges of memory goes in a file, and what of the file are large pages of `read_only` memory: ranges
-/// that have such begin where large pages of the file do as well as of the memory.
-pub(crate) fn placed(
-    ranges: Vec<Range<usize>>,
-    read_only: &[Range<u64>],
-) -> (Vec<(Range<usize>, usize)>, Vec<Range<usize>>) {
-    let (mut placed, mut large) = (Vec::new(), Vec::new());
+/// Where ranges of memory go in a layer's file.
+#[derive(Default)]
+pub(crate) struct Placed {
+    /// The ranges, and where each begins in the file.
+    pub(crate) ranges: Vec<(Range<usize>, usize)>,
+    /// What of the file is to be large pages.
+    pub(crate) large: Vec<Range<usize>>,
+}
+
+/// Places ranges one after the other. Those with whole large pages of `read_only` memory have these where large pages of the
+/// file are, too.
+pub(crate) fn placed(ranges: Vec<Range<usize>>, read_only: &[Range<u64>]) -> Placed {
+    let mut placed = Placed::default();
     let mut end = 0_usize;
     for range in ranges {
         let whole = |part: &Range<u64>| {
@@ -256,10 +262,10 @@ pub(crate) fn placed(
         let in_file = |part: Range<usize>| {
             offset + (part.start - range.start)..offset + (part.end - range.start)
         };
-        large.extend(whole.into_iter().map(in_file));
-        placed.push((range, offset));
+        placed.large.extend(whole.into_iter().map(in_file));
+        placed.ranges.push((range, offset));
     }
-    (placed, large)
+    placed
 }
 
 /// Ranges of pages made fewer than `most` by filling the smallest gaps between them. They are in order and

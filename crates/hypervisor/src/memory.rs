@@ -4,7 +4,7 @@ use std::{fmt, io, ops::Range};
 
 use crate::{
     Error, MemoryImage, PAGE_SIZE,
-    image::{joined, placed},
+    image::{Placed, joined, placed},
     platform::{self, Mapping, Pages, SealedFile},
 };
 
@@ -89,12 +89,12 @@ impl GuestMemory {
     /// [`Error::OutOfMemory`], [`Error::Host`].
     pub fn capture(&self, read_only: &[Range<u64>]) -> Result<MemoryImage, Error> {
         let changed = self.changed_pages()?;
-        let (placed, large) = placed(joined(changed, MAX_LAYER_RANGES), read_only);
+        let Placed { ranges, large } = placed(joined(changed, MAX_LAYER_RANGES), read_only);
         let bytes = self.mapping.bytes();
         let parts: Vec<_> =
-            placed.iter().map(|(range, offset)| (*offset, &bytes[range.clone()])).collect();
+            ranges.iter().map(|(range, offset)| (*offset, &bytes[range.clone()])).collect();
         let file = SealedFile::new(&parts, &large)?;
-        Ok(self.image.with_layer(&placed, file))
+        Ok(self.image.with_layer(&ranges, file))
     }
 
     /// Pages whose content is not the image's: ranges in order, with others between any two.

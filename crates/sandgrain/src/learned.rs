@@ -9,6 +9,9 @@ const LOOKS: u32 = 4;
 /// Pages that are kept at the most, which is what is made ready ahead of calls. Written ones come first.
 const MAX_PAGES: u64 = 1024;
 
+/// Bytes of large pages that are kept at the most.
+const MAX_LARGE_BYTES: u64 = 128 << 20;
+
 const PAGE: u64 = sandgrain_abi::layout::PAGE_SIZE;
 
 /// Pages of guest-physical memory: ranges in order, without overlaps.
@@ -18,34 +21,35 @@ pub(crate) struct PageSet {
     pub(crate) written: Vec<Range<u64>>,
     /// Those that were only read.
     pub(crate) read: Vec<Range<u64>>,
+    /// Large pages that were read and are mapped as such, which are not among the others: touching one page maps all.
+    pub(crate) large: Vec<Range<u64>>,
 }
 
 impl Encode for PageSet {
     fn encode(&self, out: &mut Encoder<'_>) {
         out.list(&self.written);
         out.list(&self.read);
+        out.list(&self.large);
     }
 
     fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
-        Ok(Self { written: from.list()?, read: from.list()? })
+        Ok(Self { written: from.list()?, read: from.list()?, large: from.list()? })
     }
 }
 
 /// Pages between two ranges that cost less to have than to ask for the ranges one by one.
 const MAX_GAP: u64 = 3 * PAGE;
 
-impl PageSet {
-    /// Ranges with all of the pages, whatever was done with them, and few others.
-    pub(crate) fn ranges(&self) -> Vec<Range<u64>> {
-        let mut joined: Vec<Range<u64>> = Vec::new();
-        for range in united(&[&self.written, &self.read], u64::MAX / PAGE) {
-            match joined.last_mut() {
-                Some(last) if range.start - last.end <= MAX_GAP => last.end = range.end,
-                _ => joined.push(range),
-            }
+/// Those of ranges that are near to each other made one.
+pub(crate) fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in united(&[ranges], u64::MAX / PAGE) {
+        match joined.last_mut() {
+            Some(last) if range.start - last.end <= MAX_GAP => last.end = range.end,
+            _ => joined.push(range),
         }
-        joined
     }
+    joined
 }
 
 /// What is known of a snapshot's calls.
@@ -86,7 +90,8 @@ impl Learned {
         let written = united(&[&state.set.written, &touched.written], MAX_PAGES);
         let left = MAX_PAGES - pages(&written);
         let read = united(&[&state.set.read, &touched.read], left);
-        let set = PageSet { written, read };
+        let large = united(&[&state.set.large, &touched.large], MAX_LARGE_BYTES / PAGE);
+        let set = PageSet { written, read, large };
         if set != *state.set {
             state.set = Arc::new(set);
             state.generation += 1;
@@ -128,7 +133,7 @@ mod tests {
     }
 
     fn set(written: &[(u64, u64)], read: &[(u64, u64)]) -> PageSet {
-        PageSet { written: ranges(written), read: ranges(read) }
+        PageSet { written: ranges(written), read: ranges(read), large: Vec::new() }
     }
 
     #[test]
@@ -146,9 +151,17 @@ mod tests {
 
     #[test]
     fn ranges_are_asked_for_once_and_small_gaps_are_filled() {
-        let set = set(&[(10, 12), (40, 41)], &[(8, 11), (15, 16), (20, 21), (40, 42)]);
-        assert_eq!(set.ranges(), ranges(&[(8, 16), (20, 21), (40, 42)]));
-        assert!(PageSet::default().ranges().is_empty());
+        let lists = ranges(&[(10, 12), (40, 41), (8, 11), (15, 16), (20, 21), (40, 42)]);
+        assert_eq!(joined(&lists), ranges(&[(8, 16), (20, 21), (40, 42)]));
+        assert!(joined(&[]).is_empty());
+    }
+
+    #[test]
+    fn large_pages_do_not_count() {
+        let learned = Learned::default();
+        let large = ranges(&[(512, 1536)]);
+        learned.add(&PageSet { large: large.clone(), ..set(&[(0, 500)], &[(2000, 2524)]) });
+        assert_eq!(*learned.set().0, PageSet { large, ..set(&[(0, 500)], &[(2000, 2524)]) });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{ComponentCall, Guest, GuestCall, HostCall, Moved, room, windows};
 use crate::error::{Error, Result};
-use crate::learned::PageSet;
+use crate::learned::{PageSet, joined};
 use crate::limits::Limits;
 use crate::machine::address_space::{AddressSpace, LARGE_PAGE, Reach};
 use crate::machine::heap::Heap;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub(crate) struct GuestImage {
     pub(crate) memory: MemoryImage,
     pub(super) vcpu: VcpuState,
-    space: AddressSpace,
+    pub(super) space: AddressSpace,
     plan: Plan,
     memories: Memories,
     heap: Heap,
@@ -49,9 +49,11 @@ impl From<GuestCall> for Request {
 }
 
 impl GuestImage {
-    /// The pages as ring 3 knows them.
+    /// The pages as ring 3 knows them. Of a large page the first one stands for all.
     pub(crate) fn page_ranges(&self, set: &PageSet) -> Vec<PageRange> {
-        let kinds = [(&set.written, true), (&set.read, false)];
+        let large = set.large.iter().flat_map(|range| range.clone().step_by(LARGE_PAGE as usize));
+        let firsts: Vec<Range<u64>> = large.map(|first| first..first + PAGE_SIZE).collect();
+        let kinds = [(&set.written, true), (&set.read, false), (&firsts, false)];
         let parts = kinds.into_iter().flat_map(|(ranges, wrote)| {
             let parts = ranges.iter().flat_map(|range| self.space.reach(range.clone()));
             parts.map(move |part| (part, wrote))
@@ -64,65 +66,37 @@ impl GuestImage {
         parts.map(range).collect()
     }
 
-    /// Those of some pages that ring 3 knows. Of a large page that it can only read, the first page stands for all.
+    /// Those of some pages that ring 3 knows.
     pub(crate) fn known_pages(&self, set: PageSet) -> PageSet {
         let known = |ranges: Vec<Range<u64>>| {
             let parts = ranges.into_iter().flat_map(|range| self.space.reach(range));
-            let parts = parts.flat_map(|part| self.firsts_of_large(part.phys));
-            parts.collect()
+            parts.map(|part| part.phys).collect::<Vec<_>>()
         };
-        PageSet { written: known(set.written), read: known(set.read) }
+        let mut read = known(set.read);
+        // One that is there as a whole is a large page of the host's, too. Where the host has none, it is some of its pages.
+        let mut large: Vec<Range<u64>> =
+            read.iter().chain(&set.large).flat_map(|range| self.large_within(range)).collect();
+        large.sort_by_key(|range| range.start);
+        read = read.into_iter().flat_map(|range| without(range, &large)).collect();
+        PageSet { written: known(set.written), read, large }
     }
 
-    /// A range, of whose large pages only the first page is left of each.
-    fn firsts_of_large(&self, range: Range<u64>) -> Vec<Range<u64>> {
-        let mut parts = Vec::new();
-        let mut at = range.start;
-        for large in self.large_within(&range) {
-            parts.push(at..large.start);
-            let firsts =
-                (large.start / LARGE_PAGE * LARGE_PAGE..large.end).step_by(LARGE_PAGE as usize);
-            parts.extend(firsts.map(|first| first..first + PAGE_SIZE));
-            at = large.end;
-        }
-        parts.push(at..range.end);
-        parts.retain(|part| !part.is_empty());
-        parts
-    }
-
-    /// What to have copies of, where these pages are touched: whole groups of pages, but none of a large page that ring 3
-    /// can only read, since a copy within it would make small ones of it.
-    fn to_populate(&self, set: &PageSet) -> Vec<Range<u64>> {
-        let ranges = [&set.written, &set.read].into_iter().flatten();
-        let groups = ranges.flat_map(|range| self.space.groups(range.clone()));
-        let written = groups.flat_map(|range| self.without_large(range)).collect();
-        PageSet { written, read: Vec::new() }
-            .ranges()
-            .into_iter()
-            .flat_map(|range| self.without_large(range))
-            .collect()
-    }
-
-    /// A range without the large pages that ring 3 can only read.
-    fn without_large(&self, range: Range<u64>) -> Vec<Range<u64>> {
-        let mut parts = Vec::new();
-        let mut at = range.start;
-        for large in self.large_within(&range) {
-            parts.push(at..large.start);
-            at = large.end;
-        }
-        parts.push(at..range.end);
-        parts.retain(|part| !part.is_empty());
-        parts
-    }
-
-    /// Parts of a range that are of large pages that ring 3 can only read, in order.
+    /// Whole large pages of a range that ring 3 can only read.
     fn large_within(&self, range: &Range<u64>) -> Vec<Range<u64>> {
-        let parts =
-            self.space.large().map(|large| large.start.max(range.start)..large.end.min(range.end));
-        let mut parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
-        parts.sort_by_key(|part| part.start);
-        parts
+        let whole = |large: Range<u64>| {
+            let start = large.start.max(range.start).next_multiple_of(LARGE_PAGE);
+            let end = large.end.min(range.end) / LARGE_PAGE * LARGE_PAGE;
+            (start < end).then_some(start..end)
+        };
+        self.space.large().filter_map(whole).collect()
+    }
+
+    /// What to have copies of, where these pages are touched: whole groups of pages, but none of a large page, since a copy
+    /// within it would make small ones of it.
+    pub(super) fn to_populate(&self, set: &PageSet) -> Vec<Range<u64>> {
+        let ranges = [&set.written, &set.read].into_iter().flatten();
+        let groups: Vec<_> = ranges.flat_map(|range| self.space.groups(range.clone())).collect();
+        joined(&groups).into_iter().flat_map(|range| without(range, &set.large)).collect()
     }
 
     /// Whether the guest is in the middle of what it was told, and waits for an answer.
@@ -235,6 +209,19 @@ impl GuestImage {
     }
 }
 
+/// A range without others, which are in order.
+fn without(range: Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut parts = Vec::new();
+    let mut at = range.start;
+    for other in others.iter().filter(|other| other.start < range.end && range.start < other.end) {
+        parts.push(at..other.start.max(at));
+        at = other.end;
+    }
+    parts.push(at..range.end.max(at));
+    parts.retain(|part| !part.is_empty());
+    parts
+}
+
 impl Guest {
     /// A new guest that goes on where the image was taken. Of the pages in the set it has copies of its own
     /// from the start: many at once take less time than each when it is touched.
@@ -312,6 +299,7 @@ impl Guest {
         Ok(image.known_pages(PageSet {
             written: memory.written_pages().map_err(hv)?,
             read: memory.read_pages().map_err(hv)?,
+            large: Vec::new(),
         }))
     }
 

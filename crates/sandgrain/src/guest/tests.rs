@@ -5,6 +5,7 @@ mod component_forgery;
 mod forgery;
 mod heap;
 mod instructions;
+mod large_pages;
 mod leakage;
 mod order;
 mod ports;

@@ -28,7 +28,7 @@ pub(super) enum Source {
 /// The body of an answer.
 pub(crate) struct Outgoing {
     kind: Kind,
-    /// Bytes that the answer's headers promise, if they do.
+    /// Bytes that it has, if that is known: by the answer's headers, say.
     promised: Option<u64>,
     story: Arc<Story>,
 }
@@ -56,6 +56,12 @@ impl Outgoing {
         call: AbortHandle,
         story: Arc<Story>,
     ) -> Self {
+        // A body that is known to be empty is not asked for its end.
+        let known = match &source {
+            Source::Guest(body) => body.size_hint().exact(),
+            Source::Output { .. } => None,
+        };
+        let promised = promised.or(known);
         Self { kind: Kind::Flowing { source, limit, call }, promised, story }
     }
 

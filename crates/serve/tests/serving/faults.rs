@@ -192,9 +192,14 @@ async fn a_worker_that_dies_takes_its_own_requests_along_and_no_others() {
     let host = Host::start(&unruly("limits = { deadline = \"20s\" }")).await;
     serves_on(&host).await;
     host.runs(0).await;
+    // Or the request may be the one for which no VM can be made.
+    let is_parked = async |host: &Host| host.metric("sandgrain_vms_parked", &[]).await >= 1.0;
+    host.eventually("a VM is parked", is_parked).await;
     let address = host.address();
     let waiting = tokio::spawn(async move { get(address, "/sleep?10000").await.unwrap() });
     host.runs(1).await;
+    let has_vm = async |host: &Host| host.metric("sandgrain_vms_in_use", &[]).await == 1.0;
+    host.eventually("it has a VM", has_vm).await;
     kill_workers(&host).await;
     assert_eq!(waiting.await.unwrap().status, 502);
     for _ in 0..5 {

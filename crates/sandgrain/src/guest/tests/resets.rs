@@ -66,7 +66,7 @@ fn compare(what: &str, vm: &dyn Vm, image: &MemoryImage, state: &VcpuState) {
 }
 
 /// What a guest with the busy module is, and how it is made.
-fn busy() -> (Module, GuestImage) {
+pub(super) fn busy() -> (Module, GuestImage) {
     let module = Module::new(engine(), BUSY.as_bytes()).expect("a module");
     let code = module.artifact().expect("compiled for the VM").code().len() as u64;
     let mut guest = platform().guest(&limits(), &[(module.info(), code)]).expect("a guest");
