@@ -220,13 +220,15 @@ fn large_pages_of_read_only_memory_begin_where_those_of_their_file_do() {
     assert!(placed.ranges.iter().map(|(range, _)| range).eq(&ranges));
     // Two pages, a gap; the last one just goes on.
     assert_eq!(offsets, [0, large - PAGE_SIZE, 3 * large + PAGE_SIZE]);
-    assert_eq!(placed.large, [large..3 * large]);
+    assert_eq!(placed.large, std::slice::from_ref(&(large..3 * large)));
 }
 
 #[test]
 fn an_image_with_large_pages_is_the_same_in_the_next() {
     let len = 4 * LARGE_PAGE;
-    let base = MemoryImage::with_large_pages(&[1; PAGE_SIZE], &[0..LARGE_PAGE]).unwrap();
+    let base =
+        MemoryImage::with_large_pages(&[1; PAGE_SIZE], std::slice::from_ref(&(0..LARGE_PAGE)))
+            .unwrap();
     assert_eq!(base.len(), LARGE_PAGE);
     let mut memory = GuestMemory::with_image(&base, len).unwrap();
     for at in 0..LARGE_PAGE / PAGE_SIZE {

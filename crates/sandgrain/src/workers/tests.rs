@@ -38,7 +38,7 @@ fn messages_are_read_as_they_were_written() {
     let pages = PageSet {
         written: vec![4096..8192, 20480..24576],
         read: vec![0..4096, 12288..16384],
-        large: vec![2 << 20..4 << 20],
+        large: vec![2 << 20..4 << 20, 8 << 20..10 << 20],
     };
     let command =
         Some(Command::Call { instance: 1, export: "f".into(), args: vec![Value::I32(1)] });

@@ -105,7 +105,9 @@ mod tests {
 
     #[test]
     fn a_server_is_ready_unless_no_function_has_vms_or_the_host_fails_several_tenants() {
-        let cases: [(usize, &[(&str, bool)], bool); 10] = [
+        /// Functions, those that fail (of which tenant, by the host's fault or not), whether the server is ready.
+        type Case = (usize, &'static [(&'static str, bool)], bool);
+        let cases: [Case; 10] = [
             (0, &[], true),
             (3, &[], true),
             // One tenant's affair, whatever it is.
