@@ -28,7 +28,7 @@ unsafe impl Sync for Mapping {}
 const GUARD: usize = PAGE_SIZE;
 
 /// `MADV_COLLAPSE`, since Linux 6.1, which libc does not have for every target.
-const MADV_COLLAPSE: i32 = 25;
+pub(super) const MADV_COLLAPSE: i32 = 25;
 
 impl Mapping {
     /// `len` bytes of zeros; `len` is a multiple of the page size and not zero.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sandgrain_hypervisor::{
-    Confinement, Error, GuestMemory, MemoryImage, PAGE_SIZE, Place, VmExit,
+    Confinement, Error, GuestMemory, LARGE_PAGE, MemoryImage, PAGE_SIZE, Place, VmExit,
 };
 
 use crate::{
@@ -137,6 +137,9 @@ fn captures_a_vm_when_it_may_make_images() {
         let other = start_image(Ring::User, &captured);
         assert_eq!(other.memory().read_u64(DATA).unwrap(), 0x1234);
         assert_eq!(MemoryImage::new(&[1; PAGE_SIZE]).unwrap().len(), PAGE_SIZE);
+        let large = 0..LARGE_PAGE;
+        let image = MemoryImage::with_large_pages(&[1], std::slice::from_ref(&large)).unwrap();
+        assert_eq!(image.len(), LARGE_PAGE);
     });
 }
 

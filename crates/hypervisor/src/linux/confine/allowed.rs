@@ -11,7 +11,7 @@ use seccompiler::{
     SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompRule as Rule,
 };
 
-use super::super::pagemap::PAGEMAP_SCAN;
+use super::super::{mapping::MADV_COLLAPSE, pagemap::PAGEMAP_SCAN};
 
 /// Calls by number, with the cases in which each is on the list; without any, it always is.
 pub(super) type Rules = BTreeMap<i64, Vec<Rule>>;
@@ -122,6 +122,8 @@ const SOMETIMES: &[(c_long, &[Check], &str)] = &[
 const OF_NEW_IMAGES: &[(c_long, &[Check], &str)] = &[
     (libc::SYS_memfd_create, &[Within(1, MEMFD_FLAGS)], "the file of an image"),
     (libc::SYS_ftruncate, &[], "whole pages of it"),
+    (libc::SYS_pwrite64, &[], "its content, but for pages of zeros"),
+    (libc::SYS_madvise, &[Is(2, MADV_COLLAPSE as u32)], "its large pages in one piece each"),
     (libc::SYS_fcntl, &[Is(1, libc::F_ADD_SEALS as u32)], "so that it stays as it is"),
 ];
 
