@@ -50,7 +50,6 @@ impl Mapping {
         let reservation =
             NonNull::new(reservation.cast::<u8>()).expect("a mapping is not at address 0");
         let first = reservation.as_ptr().addr();
-        // At least a guard page, at most one large page less a page more.
         let before = (first + GUARD).next_multiple_of(LARGE_PAGE) - first;
         // SAFETY: `before` is at most `LARGE_PAGE + GUARD`, and the reservation is that and a page larger
         // than the block, which is not empty.

@@ -15,6 +15,9 @@ use std::{
 use super::Mapping;
 use crate::{Error, LARGE_PAGE, PAGE_SIZE};
 
+/// What most pages of a runtime's image are: compared with at once, not byte by byte, whenever a process starts.
+static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
 /// A file whose content and size do not change: an anonymous one in memory that is sealed, or one on disk
 /// that nobody may write to.
 pub(crate) struct SealedFile {
@@ -50,17 +53,22 @@ impl SealedFile {
 
     /// Writes a part, but for its pages of zeros.
     fn write(&self, offset: usize, part: &[u8]) -> io::Result<()> {
-        let pages: Vec<&[u8]> = part.chunks(PAGE_SIZE).collect();
-        let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
-        let mut at = 0;
-        for run in pages.chunk_by(|a, b| is_zero(a) == is_zero(b)) {
-            let len: usize = run.iter().map(|page| page.len()).sum();
-            if !run.first().is_some_and(|page| is_zero(page)) {
-                self.file.write_all_at(&part[at..at + len], (offset + at) as u64)?;
+        let write = |run: Range<usize>| {
+            if run.is_empty() {
+                return Ok(());
             }
-            at += len;
+            let at = (offset + run.start) as u64;
+            self.file.write_all_at(&part[run], at)
+        };
+        let mut start = 0;
+        for (number, page) in part.chunks(PAGE_SIZE).enumerate() {
+            if *page == ZEROS[..page.len()] {
+                let at = number * PAGE_SIZE;
+                write(start..at)?;
+                start = at + page.len();
+            }
         }
-        Ok(())
+        write(start..part.len())
     }
 
     fn collapse(&self, large: &[Range<usize>]) -> Result<(), Error> {
