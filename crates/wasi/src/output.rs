@@ -1,9 +1,12 @@
 //! Where a guest's standard output and error go.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::mem;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
@@ -42,8 +45,8 @@ pub enum Output {
 impl Output {
     /// Output that goes to `writer`, which may block.
     ///
-    /// It is written and flushed on another thread. A cancelled write leaves that thread waiting
-    /// until the writer returns, and later writes wait for it.
+    /// It is written and flushed on another thread, in the order in which the guest writes to both its streams. A
+    /// cancelled write leaves that thread waiting until the writer returns, and later writes wait for it.
     pub fn pipe(writer: impl Write + Send + 'static) -> Self {
         Output::Pipe(PipeWriter(Arc::new(Mutex::new(writer))))
     }
@@ -77,9 +80,11 @@ impl fmt::Debug for Streams {
 
 impl Streams {
     pub(crate) fn new(config: &WasiConfig) -> Self {
+        let order = Arc::<Order>::default();
+        let sink = |stream, output, limit| Sink::new(stream, output, limit, Arc::clone(&order));
         Self {
-            stdout: Sink::new(Stream::Stdout, &config.stdout, config.stdout_limit),
-            stderr: Sink::new(Stream::Stderr, &config.stderr, config.stderr_limit),
+            stdout: sink(Stream::Stdout, &config.stdout, config.stdout_limit),
+            stderr: sink(Stream::Stderr, &config.stderr, config.stderr_limit),
         }
     }
 
@@ -132,6 +137,56 @@ struct Shared {
     target: Target,
     state: Mutex<State>,
     changed: Notify,
+    order: Arc<Order>,
+}
+
+/// The order in which both streams were written to, which is that in which their bytes come out: they may have one
+/// writer, such as a terminal.
+#[derive(Default)]
+struct Order(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    /// Of each stream one at the most.
+    pieces: VecDeque<Piece>,
+    /// Whether a thread is at it.
+    is_served: bool,
+}
+
+/// What a thread that may block is to write.
+struct Piece {
+    shared: Arc<Shared>,
+    writer: PipeWriter,
+    bytes: Bytes,
+}
+
+impl Order {
+    /// Has a thread write a piece, after those before it.
+    fn add(self: &Arc<Self>, piece: Piece) -> Result<(), Error> {
+        let handle = runtime::handle()?;
+        let mut queue = lock(&self.0);
+        queue.pieces.push_back(piece);
+        if !mem::replace(&mut queue.is_served, true) {
+            let order = Arc::clone(self);
+            handle.spawn_blocking(move || order.serve());
+        }
+        Ok(())
+    }
+
+    /// Writes what there is to write.
+    fn serve(&self) {
+        while let Some(piece) = self.next() {
+            // A writer's panic has been reported by the panic hook, and is that stream's failure.
+            let _ = catch_unwind(AssertUnwindSafe(|| piece.write()));
+        }
+    }
+
+    fn next(&self) -> Option<Piece> {
+        let mut queue = lock(&self.0);
+        let piece = queue.pieces.pop_front();
+        queue.is_served = piece.is_some();
+        piece
+    }
 }
 
 enum Target {
@@ -155,7 +210,7 @@ struct State {
 }
 
 impl Sink {
-    fn new(stream: Stream, output: &Output, limit: u64) -> Self {
+    fn new(stream: Stream, output: &Output, limit: u64, order: Arc<Order>) -> Self {
         let (terminal, target) = match (output, stream) {
             (Output::Null, _) => (false, Target::Null),
             (Output::Capture, _) => (false, Target::Capture),
@@ -164,15 +219,14 @@ impl Sink {
             (Output::Inherit, Stream::Stderr) => inherit(io::stderr()),
         };
         let (state, changed) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Shared { stream, limit, terminal, target, state, changed }))
+        Self(Arc::new(Shared { stream, limit, terminal, target, state, changed, order }))
     }
 
     /// Hands bytes to a thread that may block.
     fn start(&self, state: &mut State, writer: &PipeWriter, bytes: Bytes) -> Result<(), Error> {
-        let handle = runtime::handle()?;
+        let piece = Piece { shared: Arc::clone(&self.0), writer: writer.clone(), bytes };
+        self.0.order.add(piece)?;
         state.busy = true;
-        let (shared, writer) = (Arc::clone(&self.0), writer.clone());
-        handle.spawn_blocking(move || write_piece(shared, &writer, &bytes));
         Ok(())
     }
 }
@@ -186,23 +240,25 @@ fn inherit(stream: impl Write + AsFd + IsTerminal + Send + 'static) -> (bool, Ta
     (terminal, if regular { Target::File(writer) } else { Target::Writer(writer) })
 }
 
-fn write_piece(shared: Arc<Shared>, writer: &PipeWriter, bytes: &[u8]) {
-    /// Publishes the outcome, also when the writer panics.
-    struct Publish(Arc<Shared>, Option<io::Result<()>>);
-    impl Drop for Publish {
-        fn drop(&mut self) {
-            let panicked = || Err(io::Error::other("the writer of this stream panicked"));
-            let outcome = self.1.take().unwrap_or_else(panicked);
-            let mut state = lock(&self.0.state);
-            state.busy = false;
-            state.failed = outcome.err();
-            drop(state);
-            self.0.changed.notify_waiters();
+impl Piece {
+    fn write(self) {
+        /// Publishes the outcome, also when the writer panics.
+        struct Publish(Arc<Shared>, Option<io::Result<()>>);
+        impl Drop for Publish {
+            fn drop(&mut self) {
+                let panicked = || Err(io::Error::other("the writer of this stream panicked"));
+                let outcome = self.1.take().unwrap_or_else(panicked);
+                let mut state = lock(&self.0.state);
+                state.busy = false;
+                state.failed = outcome.err();
+                drop(state);
+                self.0.changed.notify_waiters();
+            }
         }
+        let mut publish = Publish(self.shared, None);
+        let mut writer = lock(&self.writer.0);
+        publish.1 = Some(writer.write_all(&self.bytes).and_then(|()| writer.flush()));
     }
-    let mut publish = Publish(shared, None);
-    let mut writer = lock(&writer.0);
-    publish.1 = Some(writer.write_all(bytes).and_then(|()| writer.flush()));
 }
 
 #[async_trait]

@@ -2,6 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use sandgrain_wasi::{Error, Input, Output, Stream, WasiConfig};
 
@@ -13,6 +16,10 @@ pub fn stdin(guest: &mut Guest) -> u32 {
 
 pub fn stdout(guest: &mut Guest) -> u32 {
     guest.call("wasi:cli/stdout@0.2.0", "get-stdout", ())
+}
+
+fn stderr(guest: &mut Guest) -> u32 {
+    guest.call("wasi:cli/stderr@0.2.0", "get-stderr", ())
 }
 
 /// A reader that has what it is sent, and waits for it.
@@ -150,6 +157,34 @@ fn a_busy_stream_is_waited_for() {
     let waiting = guest.later(IO, write, (out, &b"y"[..]));
     drop(waiting);
     drop(send);
+}
+
+#[test]
+fn what_is_written_to_both_streams_comes_out_in_that_order() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    struct Slow(Log, Duration);
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            thread::sleep(self.1);
+            self.0.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let slow = |millis| Output::pipe(Slow(log.clone(), Duration::from_millis(millis)));
+    let mut guest = Guest::new(WasiConfig::new().stdout(slow(20)).stderr(slow(0)));
+    let (out, err) = (stdout(&mut guest), stderr(&mut guest));
+    for _ in 0..3 {
+        let write = "[method]output-stream.write";
+        guest.call::<Result<(), StreamError>>(IO, write, (out, &b"out "[..])).unwrap();
+        let write = "[method]output-stream.blocking-write-and-flush";
+        guest.call::<Result<(), StreamError>>(IO, write, (err, &b"err "[..])).unwrap();
+    }
+    assert_eq!(*log.0.lock().unwrap(), b"out err out err out err ");
 }
 
 #[test]
