@@ -9,8 +9,7 @@ pub fn run() -> Result<u8, Error> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let program = "sandgrain-counts";
     let built = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--quiet"])
-        .args(["--package", "sandgrain-bench", "--bin", program])
+        .args(["build", "--release", "--workspace", "--locked", "--quiet", "--bin", program])
         .status()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !built.success() {
@@ -20,7 +19,6 @@ pub fn run() -> Result<u8, Error> {
     let beside: PathBuf = std::env::current_exe()?.with_file_name(program);
     svm::run(&svm::Arguments {
         timeout: 180,
-        tries: 2,
         memory: "3G".to_owned(),
         environment: vec!["SANDGRAIN_TEST_AVAILABLE_TSS=1".to_owned()],
         console: false,

@@ -33,9 +33,6 @@ pub struct Arguments {
     /// Seconds until the machine is stopped.
     #[arg(long, default_value_t = 600)]
     pub timeout: u64,
-    /// How often a program that fails is run at the most. The emulation itself fails now and then: docs/kvm.md.
-    #[arg(long, default_value_t = 1)]
-    pub tries: u32,
     /// Memory of the machine, as QEMU takes it.
     #[arg(long, default_value = "3G")]
     pub memory: String,
@@ -56,18 +53,6 @@ pub type Error = Box<dyn std::error::Error>;
 
 /// Runs the program; its exit status.
 pub fn run(arguments: &Arguments) -> Result<u8, Error> {
-    let mut status = once(arguments)?;
-    for attempt in 2..=arguments.tries {
-        if status == 0 {
-            break;
-        }
-        writeln!(io::stderr(), "svm: it failed with status {status}; attempt {attempt}")?;
-        status = once(arguments)?;
-    }
-    Ok(status)
-}
-
-fn once(arguments: &Arguments) -> Result<u8, Error> {
     let script = script::script(arguments, &std::env::current_dir()?)?;
     let installed = install::install()?;
     let results = Results::new(installed.directory.join(format!("run-{}", std::process::id())))?;

@@ -58,7 +58,6 @@ mod tests {
     fn arguments(environment: &[&str], command: &[&str]) -> Arguments {
         Arguments {
             timeout: 1,
-            tries: 1,
             memory: "1G".to_owned(),
             environment: environment.iter().map(ToString::to_string).collect(),
             console: false,
