@@ -8,6 +8,10 @@ use crate::{
     platform::{self, Mapping, Pages, SealedFile},
 };
 
+/// What most pages of images are: compared with at once, not byte by byte, whenever a process starts or a snapshot is
+/// taken.
+pub(crate) static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+
 /// Ranges that a captured layer has at most. Each VM takes two mappings of the process for each, of which
 /// Linux allows 65,530.
 const MAX_LAYER_RANGES: usize = 24;
@@ -106,7 +110,7 @@ impl GuestMemory {
                 let page = start + at..start + at + PAGE_SIZE;
                 let same = match content {
                     Some(content) => bytes[page.clone()] == content[at..at + PAGE_SIZE],
-                    None => bytes[page.clone()].iter().all(|byte| *byte == 0),
+                    None => bytes[page.clone()] == ZEROS,
                 };
                 match changed.last_mut() {
                     _ if same => {}

@@ -13,10 +13,7 @@ use std::{
 };
 
 use super::Mapping;
-use crate::{Error, LARGE_PAGE, PAGE_SIZE};
-
-/// What most pages of a runtime's image are: compared with at once, not byte by byte, whenever a process starts.
-static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+use crate::{Error, LARGE_PAGE, PAGE_SIZE, memory::ZEROS};
 
 /// A file whose content and size do not change: an anonymous one in memory that is sealed, or one on disk
 /// that nobody may write to.
