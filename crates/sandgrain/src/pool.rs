@@ -344,6 +344,20 @@ pub struct Pooled {
     sandbox: Option<Sandbox>,
 }
 
+impl Pooled {
+    /// The sandbox, for its caller's last call: with [`Policy::Reset`] it is made what it was along with that, which
+    /// spares [worker processes](PoolBuilder::workers) a message and whoever drops this a wait for it. A further call
+    /// fails.
+    pub fn last_call(&mut self) -> &mut Sandbox {
+        let resets = self.pool.policy == Policy::Reset;
+        let sandbox = &mut **self;
+        if resets {
+            sandbox.next_call_is_last();
+        }
+        sandbox
+    }
+}
+
 impl Deref for Pooled {
     type Target = Sandbox;
 

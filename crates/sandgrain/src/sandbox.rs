@@ -62,11 +62,11 @@ pub struct Sandbox {
     limits: Limits,
     /// Its instances; the host has them too.
     exports: Arc<Exports>,
-    names: HashMap<String, Instance>,
+    names: Arc<HashMap<String, Instance>>,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
-    imports: BTreeMap<u32, HostImport>,
+    imports: Arc<BTreeMap<u32, HostImport>>,
     /// The functions of the host that its components may call, by the numbers that they know.
-    component_imports: BTreeMap<u32, Vec<String>>,
+    component_imports: Arc<BTreeMap<u32, Vec<String>>>,
     /// The WASI that it was made with.
     granted: Option<WasiConfig>,
     /// What it was made from, if that was a snapshot.
@@ -82,6 +82,18 @@ pub struct Sandbox {
     stats: Stats,
     count_pages: bool,
     on_wait: Option<Box<dyn Fn() + Send + Sync>>,
+    last: LastCall,
+}
+
+/// Whether a pool's sandbox is to be made what it was along with its caller's last call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LastCall {
+    #[default]
+    Unknown,
+    /// It is the next one.
+    Next,
+    /// It has been made.
+    Made,
 }
 
 impl Sandbox {
@@ -162,7 +174,7 @@ impl Sandbox {
 
     /// Lets modules that are instantiated from now on import an instance's exports from this name.
     pub fn register(&mut self, name: impl Into<String>, instance: Instance) {
-        self.names.insert(name.into(), instance);
+        Arc::make_mut(&mut self.names).insert(name.into(), instance);
     }
 
     /// The instance of the module that the sandbox was made for.
@@ -349,6 +361,22 @@ impl Sandbox {
     /// Before a guest runs: from now on it can be stopped. The pages that it has to itself, if they count.
     fn open_books(&mut self) -> Result<Option<u64>> {
         self.check_alive()?;
+        match self.last {
+            LastCall::Unknown => {}
+            LastCall::Next => {
+                self.last = LastCall::Made;
+                if !self.is_curious() {
+                    self.machine.reset_when_done();
+                }
+            }
+            LastCall::Made => {
+                return Err(Error::BadCall(
+                    "the sandbox has made the call that was to be its last, and is what it was before; try: \
+                     taking another from the pool"
+                        .to_owned(),
+                ));
+            }
+        }
         self.has_called = true;
         let pages = if self.count_pages { self.machine.resident_pages()? } else { None };
         *self.machine.stats() = Stats::default();

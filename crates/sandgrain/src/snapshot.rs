@@ -33,12 +33,12 @@ pub(crate) struct State {
     pub(crate) guest: GuestImage,
     pub(crate) limits: Limits,
     pub(crate) instances: Vec<Arc<Interface>>,
-    pub(crate) names: HashMap<String, Instance>,
+    pub(crate) names: Arc<HashMap<String, Instance>>,
     pub(crate) main: Instance,
     /// The host functions that the guest may call, WASI's among them, by the numbers that it knows.
-    pub(crate) imports: BTreeMap<u32, HostImport>,
+    pub(crate) imports: Arc<BTreeMap<u32, HostImport>>,
     /// The functions of the host that its components may call, by the numbers that they know.
-    pub(crate) component_imports: BTreeMap<u32, Vec<String>>,
+    pub(crate) component_imports: Arc<BTreeMap<u32, Vec<String>>>,
     /// If the guest calls WASI: what it expects of it.
     pub(crate) wasi: Option<WasiTies>,
     /// Whether the guest was given random bytes before.
@@ -206,10 +206,10 @@ impl State {
             guest,
             limits,
             instances,
-            names,
+            names: Arc::new(names),
             main,
-            imports,
-            component_imports,
+            imports: Arc::new(imports),
+            component_imports: Arc::new(component_imports),
             wasi,
             shares_randomness,
             learned,

@@ -14,6 +14,7 @@ mod line;
 mod message;
 mod process;
 mod remote;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod window;

@@ -30,6 +30,17 @@ pub(crate) enum Progress {
     Waiting,
 }
 
+/// How far a step has come that was begun.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// To its end.
+    Over(Progress),
+    /// It goes on where the same is executed.
+    UnderWay,
+    /// Nowhere: it begins where it is executed.
+    Not,
+}
+
 /// What a guest is to do.
 pub(crate) enum Step {
     /// Something new.
@@ -66,6 +77,14 @@ pub(crate) trait Machine: Send {
     fn execute(&mut self, command: &Command, host: &mut Host) -> Result<Progress>;
     /// Asks the host once more what it has put off, and has the guest go on with the answer.
     fn resume(&mut self, host: &mut Host) -> Result<Progress>;
+    /// Begins what somebody else does, another process, and waits a moment for its end, but no longer: for those who
+    /// must not be held up.
+    fn begin(&mut self, _: &Step) -> Result<Begun> {
+        Ok(Begun::Not)
+    }
+    /// Says that the guest will be [reset](Self::reset) once it has done what it is told next, which may be done along
+    /// with it.
+    fn reset_when_done(&mut self) {}
     /// A linear memory; one of no bytes if there is no such memory.
     fn memory(&mut self, number: u32) -> Result<Box<dyn LinearMemory + '_>>;
     /// Figures since they were last taken.

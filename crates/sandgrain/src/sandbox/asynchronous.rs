@@ -7,7 +7,7 @@ use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::learned::PageSet;
 use crate::linear_memory::LinearMemory;
-use crate::machine::{Machine, Progress, Step};
+use crate::machine::{Begun, Machine, Progress, Step};
 use crate::module::Module;
 use crate::stats::Stats;
 use crate::typed::WasmValues;
@@ -30,7 +30,9 @@ impl Sandbox {
     /// [asynchronous host function](crate::SandboxBuilder::async_function), or sleeps, it has none. Those
     /// futures are polled where this one is. Other host functions, and WASI calls other than a plain sleep,
     /// run on the vCPU thread, which waits where they do: reads of a pipe that is silent, for example. Without
-    /// a VM the guest's calls are on its thread's stack, so it keeps that in every case.
+    /// a VM the guest's calls are on its thread's stack, so it keeps that in every case. Of a guest in a
+    /// [worker process](crate::Workers) that takes only a moment, less than a millisecond, the end is awaited right
+    /// here.
     ///
     /// The deadline is for all of the call, waiting for a vCPU thread included. To drop the future stops the
     /// guest and ends the sandbox; what it has written and nobody has taken may be lost then.
@@ -169,8 +171,14 @@ impl Underway<'_> {
         self.run(Step::RunQueue(queued)).await.map(|_| ())
     }
 
-    /// Has the guest run on a vCPU thread, as soon as one is free.
+    /// Has the guest run: in its worker process, if that takes but a moment, else on a vCPU thread, as soon as one is
+    /// free.
     async fn run(&mut self, step: Step) -> Result<Progress> {
+        let is_under_way = match self.sandbox.machine.begin(&step)? {
+            Begun::Over(progress) => return Ok(progress),
+            Begun::UnderWay => true,
+            Begun::Not => false,
+        };
         let cancel = self.sandbox.host.cancel.clone();
         let (back, mut returned) = oneshot::channel();
         let machine = mem::replace(&mut self.sandbox.machine, Box::new(Away::default()));
@@ -193,6 +201,10 @@ impl Underway<'_> {
             Err(_cancelled) => match self.sandbox.engine.inner.vcpus.take_back(number) {
                 Some(guest) => {
                     self.has_back(guest);
+                    if is_under_way {
+                        let reason = "no thread was free to go on with its call in time";
+                        self.sandbox.ended.get_or_insert_with(|| reason.to_owned());
+                    }
                     return Err(self.sandbox.host.cancelled());
                 }
                 // It has a thread, and has been told to stop.

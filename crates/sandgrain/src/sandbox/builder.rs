@@ -1,6 +1,6 @@
 //! What a sandbox is made of, and making it.
 
-use super::{Sandbox, check};
+use super::{LastCall, Sandbox, check};
 use crate::component::{
     self, AsyncComponentFunction, ComponentFunction, ComponentFunctions, Reader, ResourceType, Val,
     Writer,
@@ -22,7 +22,6 @@ use crate::stop::Control;
 use crate::workers::Workers;
 use sandgrain_abi::types::{ExternType, FuncType, ModuleInfo};
 use sandgrain_wasi::{Wasi, WasiConfig};
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What a sandbox is to be made of.
@@ -354,9 +353,9 @@ impl SandboxBuilder {
             engine,
             limits: self.limits,
             exports: Arc::default(),
-            names: HashMap::new(),
-            imports: BTreeMap::new(),
-            component_imports: BTreeMap::new(),
+            names: Arc::default(),
+            imports: Arc::default(),
+            component_imports: Arc::default(),
             granted,
             origin: None,
             ended: None,
@@ -366,6 +365,7 @@ impl SandboxBuilder {
             stats: Stats::default(),
             count_pages: self.count_pages,
             on_wait: None,
+            last: LastCall::default(),
         }
     }
 }

@@ -48,7 +48,8 @@ impl Sandbox {
         for (import, source) in module.info().imports.iter().zip(sources) {
             if let (ImportSource::Host(number), ExternType::Func(ty)) = (source, &import.ty) {
                 let (module, name) = (import.module.clone(), import.name.clone());
-                self.imports.insert(*number, HostImport { module, name, ty: ty.clone() });
+                Arc::make_mut(&mut self.imports)
+                    .insert(*number, HostImport { module, name, ty: ty.clone() });
             }
         }
     }
@@ -73,7 +74,7 @@ impl Sandbox {
         for Function { path, ty } in &info.imports {
             match self.host.find_component_function(path, ty, &types) {
                 Ok(number) => {
-                    self.component_imports.insert(number, path.clone());
+                    Arc::make_mut(&mut self.component_imports).insert(number, path.clone());
                     let (params, results) = types.flat_counts(ty);
                     let promise = Host::promise(number);
                     let item = ImportedItem::Function { number, params, results, promise };

@@ -1,6 +1,6 @@
 //! Snapshots of a sandbox, and going back to one.
 
-use super::Sandbox;
+use super::{LastCall, Sandbox};
 use crate::error::{Error, Result};
 use crate::host::WASI;
 use crate::learned::{Learned, PageSet};
@@ -117,6 +117,7 @@ impl Sandbox {
         }
         self.is_waiting = state.guest.is_waiting();
         self.on_wait = None;
+        self.last = LastCall::Unknown;
         self.has_called = false;
         self.names.clone_from(&state.names);
         self.imports.clone_from(&state.imports);
@@ -129,11 +130,21 @@ impl Sandbox {
         Ok(true)
     }
 
+    /// The next call is the last before a [`reset`](Self::reset), with which it may go in one.
+    pub(crate) fn next_call_is_last(&mut self) {
+        self.last = LastCall::Next;
+    }
+
+    /// Whether its snapshot wants to see which pages a call touches.
+    pub(super) fn is_curious(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.state().learned.is_curious())
+    }
+
     /// Shows the snapshot which pages calls touch, while it has not seen enough of that.
     pub(super) fn teach(&self) {
         let Some(origin) = &self.origin else { return };
         let state = origin.state();
-        if !self.has_called || !self.is_alive() || !state.learned.is_curious() {
+        if !self.has_called || !self.is_alive() || !self.is_curious() {
             return;
         }
         match self.machine.touched(&state.guest) {

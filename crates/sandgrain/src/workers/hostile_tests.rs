@@ -9,14 +9,15 @@ use crate::error::{Error, Result};
 use crate::exports::Prepared;
 use crate::host::{Host, WASI};
 use crate::host_functions::{Body, HostFunctions, IntoHostFunction};
-use crate::machine::{Machine, Progress};
+use crate::machine::{Begun, Machine, Progress, Step};
 use crate::stop::Target;
 use sandgrain_abi::message::{Command, Outcome};
 use sandgrain_abi::types::FuncType;
 use sandgrain_wasi::{Wasi, WasiConfig};
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::thread::{JoinHandle, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
 
 /// Bytes of the guest's memory, and the most that it can have.
 const SIZE: u64 = 65536;
@@ -89,6 +90,7 @@ fn done() -> Told {
         stats: Default::default(),
         outcome: Some(Outcome::Returned(Vec::new())),
         attachments: vec![],
+        is_reset: false,
     }
 }
 
@@ -121,6 +123,69 @@ fn a_call_is_answered_with_what_was_changed() {
         player.say(&done());
     });
     assert_eq!(result.expect("an outcome"), Outcome::Returned(Vec::new()));
+}
+
+fn step() -> Step {
+    Step::Execute(Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() })
+}
+
+#[test]
+fn what_takes_longer_than_a_moment_goes_on_where_it_is_executed() {
+    let (mut remote, _control, player) = played(|player| {
+        for call in [false, true] {
+            assert!(matches!(player.asked(), Some(Ask::Step { .. })));
+            if call {
+                player.say(&fill(10, 0, Some(SIZE), Vec::new()));
+                assert!(matches!(player.reply(), Some(Reply::Answer { .. })));
+            } else {
+                sleep(Duration::from_millis(50));
+            }
+            player.say(&done());
+        }
+    });
+    let is_done = |progress| matches!(progress, Ok(Progress::Done(Outcome::Returned(_))));
+    // Nothing of it for 50 ms, and then a call that somebody else has to answer.
+    for _ in 0..2 {
+        let begun = remote.begin(&step());
+        assert!(matches!(begun, Ok(Begun::UnderWay)), "{begun:?}");
+        assert!(is_done(step().run(&mut remote, &mut host())));
+        // That it was slow is remembered for a while.
+        assert!(matches!(remote.begin(&step()), Ok(Begun::Not)));
+        remote.forget_pace();
+    }
+    drop(remote);
+    player.join().expect("the player");
+}
+
+#[test]
+fn a_call_that_nobody_goes_on_with_ends_with_its_guest() {
+    let (mut remote, control, player) = played(|player| {
+        assert!(matches!(player.asked(), Some(Ask::Step { .. })));
+        // Its line is closed.
+        assert!(player.reply().is_none());
+    });
+    assert!(matches!(remote.begin(&step()), Ok(Begun::UnderWay)));
+    // No other line can be had, by which to say that the guest is not needed any more.
+    drop(control);
+    drop(remote);
+    player.join().expect("the player");
+}
+
+#[test]
+fn a_worker_that_is_asked_for_a_moment_and_talks_nonsense_is_killed() {
+    let (mut remote, _control, player) = played(|player| {
+        assert!(matches!(player.asked(), Some(Ask::Step { .. })));
+        player.say(&Told::Number(5));
+    });
+    let result = match remote.begin(&step()) {
+        // It took its time.
+        Ok(Begun::UnderWay) => step().run(&mut remote, &mut host()).map(|_| ()),
+        other => other.map(|_| ()),
+    };
+    let text = result.expect_err("no answer").to_string();
+    assert!(text.contains("is lost") && remote.is_lost(), "{text}");
+    drop(remote);
+    player.join().expect("the player");
 }
 
 #[test]

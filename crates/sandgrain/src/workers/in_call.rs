@@ -11,20 +11,20 @@ use sandgrain_abi::message::{Command, Outcome};
 use std::ops::Range;
 
 /// A guest in a worker process, in the middle of a call.
-pub(super) struct InCall<'a, 'b, 'c> {
-    turn: Turn<'a, 'b>,
+pub(super) struct InCall<'a, 'b> {
+    turn: Turn<'a>,
     /// The linear memory that the caller exports. Changes of it go with what is said next.
     memory: Option<View<'a>>,
-    attachments: &'c [Run],
+    attachments: &'b [Run],
 }
 
-impl<'a, 'b, 'c> InCall<'a, 'b, 'c> {
+impl<'a, 'b> InCall<'a, 'b> {
     /// With a memory of this size, some bytes of which came unasked.
     pub(super) fn new(
-        turn: Turn<'a, 'b>,
+        turn: Turn<'a>,
         size: Option<u64>,
         parts: Vec<Part>,
-        attachments: &'c [Run],
+        attachments: &'b [Run],
     ) -> Result<Self> {
         let mut guest = Self { turn, memory: None, attachments };
         guest.see(size, parts)?;
@@ -48,7 +48,7 @@ impl<'a, 'b, 'c> InCall<'a, 'b, 'c> {
     }
 }
 
-impl Source for Turn<'_, '_> {
+impl Source for Turn<'_> {
     fn fetch(&mut self, range: Range<usize>) -> Result<Vec<u8>> {
         self.talk.say(&Reply::Fetch(range.start as u64..range.end as u64))?;
         bytes(self.talk.hear()?, &range)
@@ -59,7 +59,7 @@ impl Source for Turn<'_, '_> {
     }
 }
 
-impl LinearMemory for InCall<'_, '_, '_> {
+impl LinearMemory for InCall<'_, '_> {
     fn size(&self) -> usize {
         self.memory.as_ref().map_or(0, View::size)
     }
@@ -87,7 +87,7 @@ impl LinearMemory for InCall<'_, '_, '_> {
     }
 }
 
-impl Calling for InCall<'_, '_, '_> {
+impl Calling for InCall<'_, '_> {
     fn has_memory(&self) -> bool {
         self.memory.is_some()
     }

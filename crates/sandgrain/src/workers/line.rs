@@ -4,9 +4,11 @@
 //! arrived, not for what was announced.
 
 use super::message::MAX_CONTROL;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send,
     sendmsg, socketpair,
 };
 use sandgrain_abi::Encode;
@@ -15,7 +17,7 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Descriptors that go with one message at the most: the kernel's own bound.
 pub(super) const MAX_FILES: usize = 253;
@@ -28,6 +30,8 @@ const READ: usize = 64 << 10;
 pub(super) struct Line {
     stream: UnixStream,
     out: Vec<u8>,
+    /// Bytes at its beginning that have been sent.
+    sent: usize,
     /// Room for what arrives.
     room: Vec<u8>,
     /// Bytes at its beginning that have arrived of the frame that comes next.
@@ -36,7 +40,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(stream: UnixStream) -> Self {
-        Self { stream, out: Vec::new(), room: Vec::new(), arrived: 0 }
+        Self { stream, out: Vec::new(), sent: 0, room: Vec::new(), arrived: 0 }
     }
 
     /// How long this end waits before it asks whoever uses it whether to wait on.
@@ -55,16 +59,32 @@ impl Line {
     ) -> Result<(), E> {
         self.prepare(message)?;
         if files.is_empty() {
-            return self.write(0, wait_on);
+            return self.go_on_sending(wait_on);
         }
         let files: Vec<BorrowedFd<'_>> = files.iter().map(|file| file.as_fd()).collect();
         // The rest may come without them.
-        let sent = send_descriptors(self.stream.as_fd(), &self.out, &files, SendFlags::empty())?;
-        self.write(sent, wait_on)
+        self.sent = send_descriptors(self.stream.as_fd(), &self.out, &files, SendFlags::empty())?;
+        self.go_on_sending(wait_on)
+    }
+
+    /// Sends as much of a message as the other end has room for. Whether that was all of it.
+    pub(super) fn begin_to_send(&mut self, message: &impl Encode) -> io::Result<bool> {
+        self.prepare(message)?;
+        match send(&self.stream, &self.out, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(sent) => self.sent = sent,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let is_sent = self.sent == self.out.len();
+        if is_sent {
+            self.is_sent();
+        }
+        Ok(is_sent)
     }
 
     fn prepare(&mut self, message: &impl Encode) -> io::Result<()> {
         self.out.clear();
+        self.sent = 0;
         self.out.extend_from_slice(&[0; HEADER]);
         message.encode_to(&mut self.out);
         let len = u32::try_from(self.out.len() - HEADER);
@@ -73,23 +93,28 @@ impl Line {
         Ok(())
     }
 
-    fn write<E: From<io::Error>>(
+    /// Sends what is left of the last message.
+    pub(super) fn go_on_sending<E: From<io::Error>>(
         &mut self,
-        mut sent: usize,
         mut wait_on: impl FnMut() -> Result<(), E>,
     ) -> Result<(), E> {
-        while sent < self.out.len() {
-            match self.stream.write(&self.out[sent..]) {
+        while self.sent < self.out.len() {
+            match self.stream.write(&self.out[self.sent..]) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
-                Ok(count) => sent += count,
+                Ok(count) => self.sent += count,
                 Err(error) if is_early(&error) => wait_on()?,
                 Err(error) => return Err(error.into()),
             }
         }
+        self.is_sent();
+        Ok(())
+    }
+
+    fn is_sent(&mut self) {
         // A large one's room is not kept.
         self.out.clear();
         self.out.shrink_to(READ);
-        Ok(())
+        self.sent = 0;
     }
 
     /// Receives a message of at most so many bytes. `wait_on` is asked now and then whether to wait on.
@@ -109,6 +134,42 @@ impl Line {
                 Err(error) if is_early(&error) => wait_on()?,
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// As [`receive`](Self::receive), if all of it arrives by then. If not, what has is kept for the next time.
+    pub(super) fn receive_until<M: Encode>(
+        &mut self,
+        most: usize,
+        until: Instant,
+    ) -> io::Result<Option<M>> {
+        loop {
+            if let Some(message) = self.message(most)? {
+                return Ok(Some(message));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.is_readable(left)? {
+                return Ok(None);
+            }
+            self.make_room();
+            match self.stream.read(&mut self.room[self.arrived..]) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.arrived += count,
+                Err(error) if is_early(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether something has arrived, or the other end is gone, within this time.
+    fn is_readable(&self, within: Duration) -> io::Result<bool> {
+        // So long ones do not come here.
+        let within = Timespec::try_from(within).map_err(|_| ErrorKind::InvalidInput)?;
+        let mut polled = [PollFd::new(&self.stream, PollFlags::IN)];
+        match poll(&mut polled, Some(&within)) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

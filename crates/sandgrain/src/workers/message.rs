@@ -64,8 +64,8 @@ pub(super) enum Ask {
     /// To make a guest, with copies of these pages.
     Make { guest: u64, image: u64, pages: PageSet },
     /// To have a guest do something, or go on if there is no command.
-    /// The command's attachments come with it.
-    Step { guest: u64, turn: u64, command: Option<Command>, attachments: Vec<Run> },
+    /// The command's attachments come with it. Once it is done it is to be made what it is in its image, if so said.
+    Step { guest: u64, turn: u64, command: Option<Command>, attachments: Vec<Run>, reset: bool },
     /// To put code into a guest.
     Load { guest: u64, code: Vec<u8>, text: Range<u64> },
     /// To make a guest what it is in its image.
@@ -129,6 +129,8 @@ pub(super) enum Told {
         outcome: Option<Outcome>,
         /// The outcome's attachments.
         attachments: Vec<Run>,
+        /// Whether it is what it is in its image again.
+        is_reset: bool,
     },
     /// A guest has done what it was told in the middle of a call, whose answer it waits for.
     Within {
@@ -319,12 +321,13 @@ impl Encode for Ask {
                 out.u64(*image);
                 pages.encode(out);
             }
-            Self::Step { guest, turn, command, attachments } => {
+            Self::Step { guest, turn, command, attachments, reset } => {
                 out.u8(3);
                 out.u64(*guest);
                 out.u64(*turn);
                 command.encode(out);
                 out.list(attachments);
+                out.u8(u8::from(*reset));
             }
             Self::Load { guest, code, text } => {
                 out.u8(4);
@@ -385,6 +388,7 @@ impl Encode for Ask {
                 turn: from.u64()?,
                 command: Option::decode(from)?,
                 attachments: from.list()?,
+                reset: from.bool()?,
             },
             4 => Self::Load {
                 guest: from.u64()?,
@@ -478,7 +482,7 @@ impl Encode for Told {
                 out.u8(6);
                 out.bytes(bytes);
             }
-            Self::Left { stats, outcome, attachments } => {
+            Self::Left { stats, outcome, attachments, is_reset } => {
                 out.u8(7);
                 for time in [stats.guest, stats.host] {
                     out.u64(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
@@ -488,6 +492,7 @@ impl Encode for Told {
                 }
                 outcome.encode(out);
                 out.list(attachments);
+                out.u8(u8::from(*is_reset));
             }
             Self::Within { outcome, attachments, size } => {
                 out.u8(10);
@@ -535,7 +540,12 @@ impl Encode for Told {
                     host_calls: figure()?,
                     pages_touched: None,
                 };
-                Self::Left { stats, outcome: Option::decode(from)?, attachments: from.list()? }
+                Self::Left {
+                    stats,
+                    outcome: Option::decode(from)?,
+                    attachments: from.list()?,
+                    is_reset: from.bool()?,
+                }
             }
             8 => Self::Call(Call {
                 function: from.u32()?,

@@ -153,7 +153,7 @@ impl Worker {
                 let seat = Seat { guest: Mutex::new(guest), image, interrupter, stop };
                 lock(&self.guests).insert(number, Arc::new(seat));
             }
-            Ask::Step { guest, turn, command, attachments } => {
+            Ask::Step { guest, turn, command, attachments, reset } => {
                 let seat = self.seat(guest)?;
                 let mut guest = lock(&seat.guest);
                 // What was meant for an earlier turn is withdrawn, unless it was for this one.
@@ -175,7 +175,11 @@ impl Worker {
                     Progress::Waiting => None,
                 };
                 let attachments = runs(guest.take_attached());
-                return Ok(Told::Left { stats: *guest.stats_mut(), outcome, attachments });
+                let stats = *guest.stats_mut();
+                // Why it could not be is told where it is asked for by itself.
+                let is_reset =
+                    reset && outcome.is_some() && guest.reset(&seat.image).unwrap_or(false);
+                return Ok(Told::Left { stats, outcome, attachments, is_reset });
             }
             Ask::Load { guest, code, text } => {
                 let text = text.start as usize..text.end as usize;

@@ -2,8 +2,9 @@
 
 use super::in_call::InCall;
 use super::message::{Ask, Call, MAX_TOLD, Part, Reply, Run, Told, bytes_of, runs};
+use super::talk::{Pace, Talk};
 use super::window::{Rooms, Source, Window};
-use super::worker::{Stop, Talk, Worker};
+use super::worker::{Stop, Worker};
 use super::{Workers, lock};
 use crate::error::{Error, Result, described};
 use crate::guest::{Answer, ComponentCall, GuestImage};
@@ -11,7 +12,7 @@ use crate::host::Host;
 use crate::learned::PageSet;
 use crate::limits::Limits;
 use crate::linear_memory::LinearMemory;
-use crate::machine::{Machine, Progress};
+use crate::machine::{Begun, Machine, Progress, Step};
 use crate::module::Module;
 use crate::snapshot::Snapshot;
 use crate::stats::Stats;
@@ -40,6 +41,13 @@ pub(crate) struct Remote {
     attached: Vec<Vec<u8>>,
     stop: Arc<Stop>,
     stats: Stats,
+    pace: Arc<Pace>,
+    /// A turn that has begun, and what the worker has said of it so far.
+    begun: Option<(Talk, Option<Told>)>,
+    /// Whether it is to be what it is in its image after its next turn.
+    resets: bool,
+    /// Whether it is what it is in its image.
+    is_reset: bool,
 }
 
 /// Stops a guest in a worker process.
@@ -70,7 +78,8 @@ impl Remote {
         pages: &PageSet,
     ) -> Result<Self> {
         let guest = worker.number();
-        let image = worker.image(snapshot).inspect_err(|_| workers.is_left(&worker))?;
+        let known = worker.image(snapshot);
+        let (image, pace) = known.inspect_err(|_| workers.is_left(&worker))?;
         let Limits { memory: max_memory, call_bytes, .. } = snapshot.state().limits;
         // From here on, to drop it is to give back what was taken.
         let (stop, stats) = (Arc::default(), Stats::default());
@@ -87,6 +96,10 @@ impl Remote {
             attached,
             stop,
             stats,
+            pace,
+            begun: None,
+            resets: false,
+            is_reset: true,
         };
         remote.worker.have_done(&Ask::Make { guest, image, pages: pages.clone() }, &[])?;
         Ok(remote)
@@ -108,7 +121,17 @@ impl Remote {
             attached: Vec::new(),
             stop,
             stats,
+            pace: Arc::default(),
+            begun: None,
+            resets: false,
+            is_reset: false,
         }
+    }
+
+    /// As if no call had been slow.
+    #[cfg(test)]
+    pub(super) fn forget_pace(&mut self) {
+        self.pace = Arc::default();
     }
 
     pub(crate) fn target(&self) -> RemoteStop {
@@ -137,18 +160,44 @@ impl Remote {
         }
     }
 
-    /// One turn of the guest's, in which its calls are answered.
-    fn step(&mut self, command: Option<&Command>, host: &mut Host) -> Result<Progress> {
+    /// What begins a turn of the guest's.
+    fn turn(&mut self, command: Option<&Command>) -> Ask {
         let turn = self.stop.turn.load(Ordering::SeqCst);
         let attachments = runs(std::mem::take(&mut self.attachments));
-        let ask = Ask::Step { guest: self.guest, turn, command: command.cloned(), attachments };
+        let (command, reset) = (command.cloned(), self.resets);
+        self.is_reset = false;
+        Ask::Step { guest: self.guest, turn, command, attachments, reset }
+    }
+
+    /// One turn of the guest's, in which its calls are answered.
+    fn step(&mut self, command: Option<&Command>, host: &mut Host) -> Result<Progress> {
+        let (mut talk, told) = match self.begun.take() {
+            Some(begun) => begun,
+            None => {
+                let ask = self.turn(command);
+                let mut talk = self.talk()?;
+                talk.say(&ask)?;
+                (talk, None)
+            }
+        };
+        let told = Turn { guest: &*self, talk: &mut talk }.hear_on(told, host)?;
+        self.left(told)
+    }
+
+    fn talk(&self) -> Result<Talk> {
         let mut talk = self.worker.talk(Some(&self.stop))?;
         talk.allow(self.call_bytes);
-        talk.say(&ask)?;
-        match (Turn { guest: &*self, talk: &mut talk }).hear(host)? {
-            Told::Left { stats, outcome, attachments } => {
+        Ok(talk)
+    }
+
+    /// What the worker has said at the end of a turn.
+    fn left(&mut self, told: Told) -> Result<Progress> {
+        match told {
+            Told::Left { stats, outcome, attachments, is_reset } => {
                 self.stats += stats;
                 self.attached = bytes_of(attachments);
+                self.resets &= outcome.is_none();
+                self.is_reset = is_reset;
                 Ok(outcome.map_or(Progress::Waiting, Progress::Done))
             }
             other => Err(self.worker.nonsense(&other)),
@@ -157,16 +206,22 @@ impl Remote {
 }
 
 /// A turn of a guest's.
-pub(super) struct Turn<'a, 'b> {
+pub(super) struct Turn<'a> {
     pub(super) guest: &'a Remote,
-    pub(super) talk: &'a mut Talk<'b>,
+    pub(super) talk: &'a mut Talk,
 }
 
-impl Turn<'_, '_> {
+impl Turn<'_> {
     /// What the worker says next that is not a call; calls are answered.
     pub(super) fn hear(&mut self, host: &mut Host) -> Result<Told> {
+        self.hear_on(None, host)
+    }
+
+    /// As [`hear`](Self::hear), where it has said this already.
+    fn hear_on(&mut self, mut first: Option<Told>, host: &mut Host) -> Result<Told> {
         loop {
-            let answered = match self.talk.hear()? {
+            let told = first.take().map_or_else(|| self.talk.hear(), Ok)?;
+            let answered = match told {
                 Told::Call(call) => self.answer(call, host),
                 Told::ComponentCall { call, attachments, again } => {
                     self.answer_component(&call, &attachments, again, host)
@@ -244,7 +299,7 @@ pub(super) fn checked(size: u64, most: u64) -> Result<usize> {
 
 /// A memory while its guest waits for a command.
 struct AtRest<'a> {
-    worker: &'a Worker,
+    worker: &'a Arc<Worker>,
     guest: u64,
     memory: u32,
 }
@@ -279,6 +334,7 @@ impl Machine for Remote {
         };
         let text = artifact.text().start as u64..artifact.text().end as u64;
         let code = artifact.code().to_vec();
+        self.is_reset = false;
         match self.worker.ask(&Ask::Load { guest: self.guest, code, text })? {
             Told::Loaded(address, len) => Ok((address, len)),
             other => Err(self.worker.nonsense(&other)),
@@ -301,8 +357,31 @@ impl Machine for Remote {
         self.step(None, host)
     }
 
+    fn begin(&mut self, step: &Step) -> Result<Begun> {
+        // One that goes on asks for an answer first.
+        let Step::Execute(command) = step else { return Ok(Begun::Not) };
+        if !self.pace.is_quick() {
+            return Ok(Begun::Not);
+        }
+        let ask = self.turn(Some(command));
+        let mut talk = self.talk()?;
+        match talk.ask_for_a_moment(&ask)? {
+            told @ (None | Some(Told::Call(_) | Told::ComponentCall { .. })) => {
+                self.pace.was_slow();
+                self.begun = Some((talk, told));
+                Ok(Begun::UnderWay)
+            }
+            Some(told) => self.left(told).map(Begun::Over),
+        }
+    }
+
+    fn reset_when_done(&mut self) {
+        self.resets = true;
+    }
+
     fn memory(&mut self, memory: u32) -> Result<Box<dyn LinearMemory + '_>> {
         let guest = self.guest;
+        self.is_reset = false;
         let size = checked(self.number(&Ask::Size { guest, memory })?, self.max_memory)?;
         let source = AtRest { worker: &self.worker, guest, memory };
         Ok(Box::new(Window::new(source, self.workers.rooms(), size, Vec::new())?))
@@ -339,8 +418,15 @@ impl Machine for Remote {
     }
 
     fn reset(&mut self, _: &GuestImage) -> Result<bool> {
+        self.resets = false;
+        if self.is_reset {
+            return Ok(true);
+        }
         match self.worker.ask(&Ask::Reset(self.guest))? {
-            Told::Flag(is_reset) => Ok(is_reset),
+            Told::Flag(is_reset) => {
+                self.is_reset = is_reset;
+                Ok(is_reset)
+            }
             other => Err(self.worker.nonsense(&other)),
         }
     }
@@ -348,6 +434,7 @@ impl Machine for Remote {
 
 impl Drop for Remote {
     fn drop(&mut self) {
+        self.begun = None;
         if !self.worker.is_lost()
             && let Err(error) = self.worker.have_done(&Ask::Close(self.guest), &[])
         {

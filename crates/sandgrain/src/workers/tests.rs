@@ -13,6 +13,7 @@ use sandgrain_abi::{Encode, Value};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 fn encoded(message: &impl Encode) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -46,8 +47,8 @@ fn messages_are_read_as_they_were_written() {
         Ask::Image { number: 1, places: Vec::new(), limits: Limits::default(), guest: vec![1, 2] },
         Ask::Forget(2),
         Ask::Make { guest: 3, image: 1, pages: pages.clone() },
-        Ask::Step { guest: 3, turn: 7, command, attachments: vec![Run(vec![1, 2])] },
-        Ask::Step { guest: 3, turn: 8, command: None, attachments: vec![] },
+        Ask::Step { guest: 3, turn: 7, command, attachments: vec![Run(vec![1, 2])], reset: true },
+        Ask::Step { guest: 3, turn: 8, command: None, attachments: vec![], reset: false },
         Ask::Load { guest: 3, code: vec![0x90; 5], text: 1..4 },
         Ask::Reset(3),
         Ask::Touched(3),
@@ -72,6 +73,7 @@ fn messages_are_read_as_they_were_written() {
             stats: Default::default(),
             outcome: Some(Outcome::Returned(vec![])),
             attachments: vec![],
+            is_reset: true,
         },
         Told::Call(call),
         Told::Within {
@@ -128,8 +130,8 @@ fn no_text_of_a_worker_reaches_a_terminal_raw() {
 fn figures_of_a_worker_can_be_added_up() {
     let mut bytes = vec![7];
     bytes.extend([0xff; 5 * 8]);
-    // No outcome, and no attachments.
-    bytes.extend([0; 5]);
+    // No outcome, no attachments, and no reset.
+    bytes.extend([0; 6]);
     let Ok(Told::Left { stats, .. }) = Told::decode_from(&bytes) else { panic!("figures") };
     let mut sum = stats;
     for _ in 0..1000 {
@@ -180,6 +182,43 @@ fn frames_that_are_no_frames_are_refused() {
         let error = heard(bytes.clone()).expect_err("no frame");
         assert_eq!(error.kind(), expected, "{bytes:?}: {error}");
     }
+}
+
+#[test]
+fn what_has_arrived_in_part_is_waited_for_no_longer_than_said() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    let mut line = Line::new(ours);
+    let mut receive = |millis| {
+        let until = Instant::now() + Duration::from_millis(millis);
+        line.receive_until::<Told>(MAX_TOLD, until)
+    };
+    assert!(receive(1).expect("a line").is_none());
+    let message = frame(&encoded(&Told::Number(5)));
+    for half in message.chunks(message.len() / 2) {
+        assert!(receive(1).expect("a line").is_none());
+        theirs.write_all(half).expect("room");
+    }
+    assert!(matches!(receive(10_000), Ok(Some(Told::Number(5)))));
+    drop(theirs);
+    let error = receive(10_000).expect_err("no line");
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_sent_later() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    let (mut ours, mut theirs) = (Line::new(ours), Line::new(theirs));
+    let large = Told::Bytes(vec![7; 2 << 20]);
+    assert!(!ours.begin_to_send(&large).expect("a line"));
+    let reader = std::thread::spawn(move || {
+        let told: io::Result<Told> = theirs.receive(MAX_TOLD, || Ok::<_, io::Error>(()));
+        (told, theirs)
+    });
+    ours.go_on_sending::<io::Error>(|| Ok(())).expect("a line");
+    let (told, _theirs) = reader.join().expect("a thread");
+    assert!(matches!(told, Ok(Told::Bytes(bytes)) if bytes.len() == 2 << 20));
+    // What has room is sent whole.
+    assert!(ours.begin_to_send(&Told::Done).expect("a line"));
 }
 
 /// A memory that is somewhere else, of which every piece that is asked for is written down.

@@ -2,13 +2,14 @@
 
 use super::line::{self, Line};
 use super::lock;
-use super::message::{Ask, Begun, Control, MAX_TOLD, Told};
+use super::message::{Ask, Begun, Control, Told};
+use super::talk::{Pace, Talk};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::store::Origin;
 use rustix::net::{SendFlags, sockopt};
+use sandgrain_abi::Encoder;
 use sandgrain_abi::text::printable;
-use sandgrain_abi::{Encode, Encoder};
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
@@ -19,7 +20,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,7 @@ struct Known {
     snapshot: Snapshot,
     number: u64,
     guests: usize,
+    pace: Arc<Pace>,
 }
 
 /// What is to stop one guest.
@@ -164,7 +166,7 @@ impl Worker {
         let child = Command::new("sleep").arg("100").spawn().expect("a process");
         line.wait_at_most(Duration::from_millis(10)).expect("a time");
         let worker = Self::of(child, control);
-        lock(worker.lines(false)).push(line);
+        worker.keep(line, false);
         worker.guests.store(1, Ordering::Release);
         (worker, theirs)
     }
@@ -236,14 +238,14 @@ impl Worker {
     }
 
     /// Something to be asked on a line, and the answer to it.
-    pub(super) fn ask(&self, ask: &Ask) -> Result<Told> {
+    pub(super) fn ask(self: &Arc<Self>, ask: &Ask) -> Result<Told> {
         let mut talk = self.talk(None)?;
         talk.say(ask)?;
         talk.hear()
     }
 
     /// Something to be done, with files that it is for, and that it is.
-    pub(super) fn have_done(&self, ask: &Ask, files: &[&File]) -> Result<()> {
+    pub(super) fn have_done(self: &Arc<Self>, ask: &Ask, files: &[&File]) -> Result<()> {
         let mut talk = self.talk(None)?;
         talk.say_with_files(ask, files)?;
         match talk.hear()? {
@@ -253,7 +255,7 @@ impl Worker {
     }
 
     /// A line to talk on.
-    pub(super) fn talk<'a>(&'a self, stop: Option<&'a Stop>) -> Result<Talk<'a>> {
+    pub(super) fn talk(self: &Arc<Self>, stop: Option<&Arc<Stop>>) -> Result<Talk> {
         let background = BACKGROUND.get();
         let known = lock(self.lines(background)).pop();
         let line = match known {
@@ -265,9 +267,12 @@ impl Worker {
                 )),
             })?,
         };
-        let (line, said) = (Some(line), Instant::now());
-        let most = MAX_TOLD;
-        Ok(Talk { worker: self, line, background, is_open: false, stop, said, most })
+        Ok(Talk::new(Arc::clone(self), line, background, stop.cloned()))
+    }
+
+    /// Keeps a line that nobody talks on.
+    pub(super) fn keep(&self, line: Line, background: bool) {
+        lock(self.lines(background)).push(line);
     }
 
     fn lines(&self, background: bool) -> &Mutex<Vec<Line>> {
@@ -282,13 +287,14 @@ impl Worker {
         Ok(line)
     }
 
-    /// The number of a snapshot's image, which the worker knows from now on, for one guest more.
-    pub(super) fn image(&self, snapshot: &Snapshot) -> Result<u64> {
+    /// The number of a snapshot's image, which the worker knows from now on, for one guest more; and how long its
+    /// guests' calls take.
+    pub(super) fn image(self: &Arc<Self>, snapshot: &Snapshot) -> Result<(u64, Arc<Pace>)> {
         // Locked meanwhile: whoever wants the same had better wait than do the same.
         let mut images = lock(&self.images);
         if let Some(known) = images.iter_mut().find(|known| known.snapshot.is(snapshot)) {
             known.guests += 1;
-            return Ok(known.number);
+            return Ok((known.number, Arc::clone(&known.pace)));
         }
         let state = snapshot.state();
         let number = self.number();
@@ -305,12 +311,15 @@ impl Worker {
         state.guest.encode(&mut Encoder::new(&mut guest));
         let ask = Ask::Image { number, places, limits: state.limits.clone(), guest };
         self.have_done(&ask, &files)?;
-        images.push(Known { snapshot: snapshot.clone(), number, guests: 1 });
-        Ok(number)
+        let pace = Arc::<Pace>::default();
+        let known =
+            Known { snapshot: snapshot.clone(), number, guests: 1, pace: Arc::clone(&pace) };
+        images.push(known);
+        Ok((number, pace))
     }
 
     /// One guest of an image is gone. What no guest has is forgotten.
-    pub(super) fn image_is_left(&self, number: u64) {
+    pub(super) fn image_is_left(self: &Arc<Self>, number: u64) {
         let mut images = lock(&self.images);
         let Some(at) = images.iter().position(|known| known.number == number) else { return };
         images[at].guests -= 1;
@@ -334,78 +343,8 @@ impl Drop for Worker {
     }
 }
 
-/// What is said on one line, from a question to the last answer.
-pub(super) struct Talk<'a> {
-    worker: &'a Worker,
-    line: Option<Line>,
-    background: bool,
-    /// Whether there is an answer to come, from either side.
-    is_open: bool,
-    /// What can stop the guest that runs meanwhile.
-    stop: Option<&'a Stop>,
-    /// When something was last said.
-    said: Instant,
-    /// Bytes of what the worker says at the most.
-    most: usize,
-}
-
-impl Talk<'_> {
-    /// Says something to which there will be an answer.
-    pub(super) fn say(&mut self, message: &impl Encode) -> Result<()> {
-        self.say_with_files(message, &[])
-    }
-
-    fn say_with_files(&mut self, message: &impl Encode, files: &[&File]) -> Result<()> {
-        self.is_open = true;
-        self.said = Instant::now();
-        let (worker, stop, said) = (self.worker, self.stop, self.said);
-        let sent = self.line().send(message, files, || worker.wait_on(stop, said));
-        sent.map_err(|lost| worker.lost_by(lost))
-    }
-
-    /// The worker may say more, by so many bytes.
-    pub(super) fn allow(&mut self, bytes: u64) {
-        self.most = self.most.saturating_add(usize::try_from(bytes).unwrap_or(usize::MAX));
-    }
-
-    /// What the worker says. Unless it is a call, it is the last.
-    pub(super) fn hear(&mut self) -> Result<Told> {
-        let (worker, stop, said) = (self.worker, self.stop, self.said);
-        let most = self.most;
-        let told = self.line().receive(most, || worker.wait_on(stop, said));
-        let told: Told = told.map_err(|lost| worker.lost_by(lost))?;
-        self.is_open =
-            matches!(told, Told::Call(_) | Told::ComponentCall { .. } | Told::Within { .. });
-        match told {
-            Told::Failed(failure) => Err(failure.into()),
-            told => Ok(told),
-        }
-    }
-
-    /// Whether neither side has an answer to give.
-    pub(super) fn is_over(&self) -> bool {
-        !self.is_open
-    }
-
-    fn line(&mut self) -> &mut Line {
-        self.line.as_mut().unwrap_or_else(|| unreachable!("taken out only by `drop`"))
-    }
-}
-
-impl Drop for Talk<'_> {
-    fn drop(&mut self) {
-        // In the middle of a talk, after a panic of a host function say, the line is closed: then the worker
-        // knows.
-        if let Some(line) = self.line.take()
-            && !self.is_open
-        {
-            lock(self.worker.lines(self.background)).push(line);
-        }
-    }
-}
-
 /// Why a talk came to its end before its time.
-enum Lost {
+pub(super) enum Lost {
     Io(io::Error),
     Late(&'static str),
 }
@@ -418,7 +357,7 @@ impl From<io::Error> for Lost {
 
 impl Worker {
     /// Whether to wait on for the worker.
-    fn wait_on(&self, stop: Option<&Stop>, said: Instant) -> Result<(), Lost> {
+    pub(super) fn wait_on(&self, stop: Option<&Stop>, said: Instant) -> Result<(), Lost> {
         let late = match stop {
             // What a host function has taken meanwhile is not the worker's.
             Some(stop) => lock(&stop.since)
@@ -429,7 +368,7 @@ impl Worker {
         late.map_or(Ok(()), |why| Err(Lost::Late(why)))
     }
 
-    fn lost_by(&self, lost: Lost) -> Error {
+    pub(super) fn lost_by(&self, lost: Lost) -> Error {
         let why = match lost {
             Lost::Io(error) if error.kind() == ErrorKind::InvalidData => {
                 let why = format!("it sent {}", printable(&error.to_string()));

@@ -64,6 +64,7 @@ pub const COUNTER: &str = r#"(module (memory (export "memory") 1)
     (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
     (func (export "peek") (param i32) (result i32) (i32.load (local.get 0)))
     (func (export "poke") (param i32 i32) (i32.store (local.get 0) (local.get 1)))
+    (func (export "spin") (loop (br 0)))
     (func (export "trap") unreachable))"#;
 
 #[track_caller]

@@ -5,11 +5,12 @@ mod confined;
 mod losses;
 mod pools;
 
-use crate::support::{COUNTER, is_emulated, module, name_of, sandbox, soon, trap_of, vm};
+use crate::support::{COUNTER, builder, is_emulated, module, name_of, sandbox, soon, trap_of, vm};
 use sandgrain::wasi::{Access, Output, WasiConfig};
 use sandgrain::{
     Caller, Error, Limits, Module, Sandbox, SandboxBuilder, Snapshot, TrapCode, Value, Workers,
 };
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// The library's own worker program.
@@ -258,6 +259,38 @@ fn a_call_ends_at_its_deadline_and_the_worker_goes_on() {
     assert!(ended == "interrupted" || is_emulated() && ended == "deadline", "{ended}");
     stopping.join().expect("a thread");
     build().call::<_, ()>("f", ()).expect("a call of a new one");
+    assert_eq!(workers.processes().len(), 1, "no worker was lost");
+}
+
+#[test]
+fn a_call_that_has_begun_and_finds_no_thread_to_go_on_ends_at_its_deadline() {
+    fn wait_for<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+    let engine = builder().without_cache().vcpu_threads(1).build().expect("an engine");
+    let wat = r#"(module (func (export "spin") (loop (br 0))) (func (export "f")))"#;
+    let snapshot = sandbox(&engine, wat).snapshot().expect("a snapshot");
+    let workers = workers();
+    let build = || snapshot.sandbox().limits(soon()).workers(&workers).build().expect("a sandbox");
+    let wat = r#"(module (import "host" "hold" (func $hold)) (func (export "hold") (call $hold)))"#;
+    let (release, held) = mpsc::channel::<()>();
+    let (taken, is_taken) = mpsc::channel();
+    let hold = move || {
+        taken.send(()).expect("somebody listens");
+        let _ = held.recv();
+    };
+    let holding = Sandbox::builder(&module(&engine, wat)).function("host", "hold", hold).build();
+    let mut holding = holding.expect("a sandbox");
+    let holder = std::thread::spawn(move || wait_for(holding.call_async::<_, ()>("hold", ())));
+    is_taken.recv().expect("the only thread is taken");
+
+    let mut spinning = build();
+    assert_eq!(name_of(wait_for(spinning.call_async::<_, ()>("spin", ()))).0, "deadline");
+    assert_eq!(name_of(wait_for(spinning.call_async::<_, ()>("f", ()))).0, "ended");
+    release.send(()).expect("it waits");
+    holder.join().expect("a thread").expect("it goes on");
+    wait_for(build().call_async::<_, ()>("f", ())).expect("a call of a new one");
     assert_eq!(workers.processes().len(), 1, "no worker was lost");
 }
 

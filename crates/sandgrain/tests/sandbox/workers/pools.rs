@@ -38,6 +38,61 @@ fn a_reset_sandbox_is_as_it_was_and_a_kept_one_is_not() {
 }
 
 #[test]
+fn with_its_last_call_a_sandbox_is_made_what_it_was() {
+    let (in_workers, here) = (workers(), None);
+    for workers in [Some(&in_workers), here] {
+        let builder = Pool::builder(&counter()).policy(Policy::Reset).parked(0..=1);
+        let builder = workers.iter().fold(builder, |builder, workers| builder.workers(workers));
+        let pool = builder.build().expect("a pool");
+        for _ in 0..10 {
+            let mut sandbox = pool.take("a").expect("a sandbox");
+            // Any number of calls before it.
+            assert_eq!(sandbox.call::<_, u32>("add", 3u32).expect("a call"), 3);
+            sandbox.call::<_, u32>("grow", 1u32).expect("a call");
+            let sum = sandbox.last_call().call::<_, u32>("add", 4u32);
+            assert_eq!(sum.expect("a call"), 7);
+            let (name, text) = name_of(sandbox.call::<_, u32>("add", 1u32));
+            assert_eq!(name, "bad-call");
+            assert!(text.contains("was to be its last"), "{text}");
+        }
+        for _ in 0..10 {
+            let mut sandbox = pool.take("a").expect("a sandbox");
+            let result = sandbox.last_call().call::<_, ()>("trap", ());
+            assert_eq!(name_of(result).0, "trap");
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.kept, stats.retired, stats.replaced), (1, 0, 0), "{stats:?}");
+    }
+}
+
+#[test]
+fn a_last_call_that_is_stopped_leaves_nothing_behind() {
+    let workers = workers();
+    let builder = Pool::builder(&counter()).workers(&workers).policy(Policy::Reset).parked(0..=1);
+    let pool = builder.build().expect("a pool");
+    for round in 0..8 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        if round % 2 == 0 {
+            let sum = sandbox.last_call().call::<_, u32>("add", 5u32);
+            assert_eq!(sum.expect("a call"), 5, "{round}");
+            continue;
+        }
+        let handle = sandbox.interrupt_handle();
+        let spinning = std::thread::spawn(move || {
+            let result = sandbox.last_call().call::<_, ()>("spin", ());
+            (sandbox, name_of(result).0)
+        });
+        while !spinning.is_finished() {
+            handle.interrupt();
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let (sandbox, name) = spinning.join().expect("no panic");
+        assert_eq!(name, "interrupted");
+        drop(sandbox);
+    }
+}
+
+#[test]
 fn a_pool_gets_over_the_loss_of_a_worker() {
     let workers = workers().sandboxes_each(3);
     let builder = Pool::builder(&counter()).workers(&workers).parked(6..=6);
