@@ -62,7 +62,7 @@ fn of_server(shared: &Shared, page: &mut Exposition) {
         ),
         (
             "sandgrain_malformed_requests_total",
-            "Requests that cannot be passed on.",
+            "Requests that cannot be passed on, or read at all.",
             counts.malformed.load(Relaxed),
         ),
         ("sandgrain_reloads_total", "New versions put in place.", counts.reloads.load(Relaxed)),

@@ -1,6 +1,5 @@
 //! Admission for tasks: waiting for one's turn without a thread.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,9 +14,14 @@ const ROUND: Duration = Duration::from_millis(5);
 
 /// Lets tasks run, and has others wait.
 pub(crate) struct Gate {
-    admission: Mutex<Admission<Waiter>>,
+    turns: Mutex<Turns>,
+}
+
+/// Whose turn it is.
+struct Turns {
+    admission: Admission<Waiter>,
     /// Whether there is a task that ends rounds.
-    has_rounds: AtomicBool,
+    has_rounds: bool,
 }
 
 /// The right to run. To drop it is to leave.
@@ -42,40 +46,39 @@ struct Ticket<'a> {
 impl Gate {
     /// One that lets so many run, in all, and begin on so many CPUs.
     pub(crate) fn new(most: usize, cpus: usize) -> Arc<Self> {
-        let (admission, has_rounds) =
-            (Mutex::new(Admission::new(most, cpus)), AtomicBool::new(false));
-        Arc::new(Self { admission, has_rounds })
+        let turns = Turns { admission: Admission::new(most, cpus), has_rounds: false };
+        Arc::new(Self { turns: Mutex::new(turns) })
     }
 
-    fn admission(&self) -> MutexGuard<'_, Admission<Waiter>> {
+    fn turns(&self) -> MutexGuard<'_, Turns> {
         // Nothing in there panics half way: it only counts and moves.
-        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many run, for whomever.
     pub(crate) fn running(&self) -> usize {
-        self.admission().running()
+        self.turns().admission.running()
     }
 
     /// A new tenant.
     pub(crate) fn add_tenant(&self, bounds: Bounds) -> u64 {
-        self.admission().add_tenant(bounds)
+        self.turns().admission.add_tenant(bounds)
     }
 
     /// Changes a tenant's limits.
     pub(crate) fn set_bounds(&self, tenant: u64, bounds: Bounds) {
-        self.admission().set_bounds(tenant, bounds);
+        self.turns().admission.set_bounds(tenant, bounds);
     }
 
     /// Lets nobody of a tenant begin, or lets them again.
     pub(crate) fn pause(self: &Arc<Self>, tenant: u64, paused: bool) {
-        let granted = self.admission().pause(tenant, paused);
+        let granted = self.turns().admission.pause(tenant, paused);
         self.tell(granted);
     }
 
     /// A new function of a tenant.
     pub(crate) fn seat(self: &Arc<Self>, tenant: u64, bounds: Bounds) -> Seat {
-        let function = self.admission().add_function(tenant, bounds);
+        let function = self.turns().admission.add_function(tenant, bounds);
         Seat { gate: Arc::clone(self), function }
     }
 
@@ -88,8 +91,8 @@ impl Gate {
     }
 
     /// Has rounds come to an end for as long as somebody waits.
-    fn keep_rounds(self: &Arc<Self>) {
-        if self.has_rounds.swap(true, Ordering::AcqRel) {
+    fn keep_rounds(self: &Arc<Self>, turns: &mut Turns) {
+        if std::mem::replace(&mut turns.has_rounds, true) {
             return;
         }
         let gate = Arc::downgrade(self);
@@ -98,10 +101,10 @@ impl Gate {
                 tokio::time::sleep(ROUND).await;
                 let Some(gate) = Weak::upgrade(&gate) else { return };
                 let (granted, goes_on) = {
-                    let mut admission = gate.admission();
-                    let ended = admission.end_round();
-                    // Under the lock, as is entering: who waits next has another task, or is seen by this one.
-                    gate.has_rounds.store(ended.1, Ordering::Release);
+                    let mut turns = gate.turns();
+                    let ended = turns.admission.end_round();
+                    // Who waits next has another task, or is seen by this one.
+                    turns.has_rounds = ended.1;
                     ended
                 };
                 gate.tell(granted);
@@ -121,14 +124,14 @@ impl Seat {
     pub(crate) async fn admit(&self) -> Result<Permit, Full> {
         let mut receiver = None;
         let entered = {
-            let mut admission = self.gate.admission();
-            let entered = admission.enter(self.function, || {
+            let mut turns = self.gate.turns();
+            let entered = turns.admission.enter(self.function, || {
                 let (sender, own) = oneshot::channel();
                 receiver = Some(own);
                 sender
             });
             if matches!(entered, Entered::Waits(_)) {
-                self.gate.keep_rounds();
+                self.gate.keep_rounds(&mut turns);
             }
             entered
         };
@@ -150,13 +153,13 @@ impl Seat {
 
     /// How many run, and how many wait.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        self.gate.admission().counts(self.function)
+        self.gate.turns().admission.counts(self.function)
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.seat.gate.admission().give_up(self.seat.function, self.number);
+        self.seat.gate.turns().admission.give_up(self.seat.function, self.number);
     }
 }
 
@@ -165,7 +168,7 @@ impl Permit {
     pub(crate) fn on_wait(&self) -> impl Fn() + Send + Sync + 'static {
         let (gate, number) = (Arc::clone(&self.gate), self.number);
         move || {
-            let granted = gate.admission().make_room(number);
+            let granted = gate.turns().admission.make_room(number);
             gate.tell(granted);
         }
     }
@@ -173,13 +176,13 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let granted = self.gate.admission().leave(self.function, self.number);
+        let granted = self.gate.turns().admission.leave(self.function, self.number);
         self.gate.tell(granted);
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.gate.admission().close_function(self.function);
+        self.gate.turns().admission.close_function(self.function);
     }
 }

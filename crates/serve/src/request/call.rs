@@ -29,6 +29,15 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
+    /// The sandbox, for its one call, which is part of the request's trace and makes room for others while it waits.
+    pub(super) fn for_its_call(&mut self) -> &mut Sandbox {
+        let (told, trace) = (self.permit.on_wait(), self.story.trace_headers());
+        let sandbox = self.vm.sandbox.last_call();
+        sandbox.on_wait(told);
+        sandbox.set_trace(trace);
+        sandbox
+    }
+
     /// Counts and records what the call has come to, while the VM is still there.
     pub(super) fn settle(&mut self, error: Option<Error>, give: &Give) {
         let Self { vm, story, function, shared, .. } = self;
@@ -100,11 +109,9 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
     let (story, limit) = (Arc::clone(&under_way.story), under_way.function.limits.response_body);
     let task = tokio::spawn(async move {
         let mut under_way = under_way;
-        under_way.vm.sandbox.on_wait(under_way.permit.on_wait());
-        under_way.vm.sandbox.set_trace(under_way.story.trace_headers());
         let begun = Instant::now();
         let own = give.clone();
-        let handled = under_way.vm.sandbox.handle_http(request, move |response| {
+        let handled = under_way.for_its_call().handle_http(request, move |response| {
             own.give(Ok(response.map(Source::Guest)));
         });
         let result = handled.await;

@@ -87,13 +87,9 @@ async fn run(
     printed: Printed,
     give: Give,
 ) {
-    under_way.vm.sandbox.on_wait(under_way.permit.on_wait());
     let begun = Instant::now();
     let result = match under_way.vm.sandbox.set_wasi(config) {
-        Ok(()) => {
-            under_way.vm.sandbox.set_trace(under_way.story.trace_headers());
-            enter(&mut under_way.vm.sandbox, &entrypoint).await
-        }
+        Ok(()) => enter(under_way.for_its_call(), &entrypoint).await,
         Err(error) => Err(error),
     };
     under_way.story.called(begun);
@@ -154,9 +150,8 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
         }
     };
     let mut under_way = UnderWay { vm, story: Arc::new(story), permit, function, shared };
-    under_way.vm.sandbox.set_trace(under_way.story.trace_headers());
     let begun = Instant::now();
-    let result = under_way.vm.sandbox.run_async().await;
+    let result = under_way.for_its_call().run_async().await;
     under_way.story.called(begun);
     let (give, _nobody) = Give::new();
     under_way.settle(error_of(result), &give);

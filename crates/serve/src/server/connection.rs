@@ -78,7 +78,12 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Sha
         }
     };
     if let Err(error) = ended {
-        // What clients do wrong is theirs to see; what it comes to is in the records of their requests.
+        // What clients do wrong is theirs to see. What it comes to is in the records of their requests; what was none,
+        // and so has no record, is counted.
+        let error: &(dyn std::error::Error + 'static) = &*error;
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            shared.counts.malformed.fetch_add(1, Ordering::Relaxed);
+        }
         tracing::debug!(%client, %error, "a connection has ended early");
     }
     drop(counted);

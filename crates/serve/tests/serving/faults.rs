@@ -162,6 +162,7 @@ async fn requests_whose_end_can_be_read_in_two_ways_are_refused() {
         "CONNECT t:80 HTTP/1.1\r\nhost: t\r\n\r\n",
         "nonsense\r\n\r\n",
     ];
+    let mut refused = 0.0;
     for request in smuggled {
         let mut client = Client::connect(host.address()).await.unwrap();
         client.send(request.as_bytes()).await.unwrap();
@@ -170,8 +171,12 @@ async fn requests_whose_end_can_be_read_in_two_ways_are_refused() {
         let answer = client.answer(false).await.unwrap();
         assert!(matches!(answer.status, 400 | 404 | 501), "{request:?}: {}", answer.status);
         assert!(client.is_closed().await, "{request:?}");
+        refused += f64::from(u8::from(answer.status != 404));
     }
     assert_eq!(host.metric("faas_invocations_total", &[]).await, 0.0);
+    let name = "sandgrain_malformed_requests_total";
+    let counted = async |host: &Host| host.metric(name, &[]).await == refused;
+    host.eventually("each is counted once", counted).await;
     // With both, the encoding holds, and what follows is not believed.
     let mut client = Client::connect(host.address()).await.unwrap();
     client
