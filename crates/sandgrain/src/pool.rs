@@ -283,7 +283,7 @@ impl Pool {
                 });
             }
         };
-        Ok(Pooled { pool: Arc::clone(&self.shared), tenant, sandbox: Some(sandbox) })
+        Ok(Pooled { pool: Arc::clone(&self.shared), tenant, sandbox: Some(sandbox), is_out: false })
     }
 
     /// As [`take`](Self::take), if a sandbox waits; `None` if one would have to be made first, which takes a thread a
@@ -296,7 +296,7 @@ impl Pool {
             self.shared.wanted.notify_one();
             if parked.sandbox.is_alive() {
                 let pool = Arc::clone(&self.shared);
-                return Some(Pooled { pool, tenant, sandbox: Some(parked.sandbox) });
+                return Some(Pooled { pool, tenant, sandbox: Some(parked.sandbox), is_out: false });
             }
             // Gone with a worker.
             self.shared.replace(parked);
@@ -342,6 +342,8 @@ pub struct Pooled {
     tenant: Tenant,
     /// Taken out when this is dropped.
     sandbox: Option<Sandbox>,
+    /// Whether the pool has counted it out: it is only to be dropped.
+    is_out: bool,
 }
 
 impl Pooled {
@@ -355,6 +357,19 @@ impl Pooled {
             sandbox.next_call_is_last();
         }
         sandbox
+    }
+
+    /// Gives the sandbox back as dropping this does, but never waits for a worker process, which may take its time, or be
+    /// somebody else's by now: for those who must not be held up, such as the threads of an asynchronous executor. A VM that
+    /// was not reset with its [last call](Self::last_call) is replaced.
+    ///
+    /// # Errors
+    /// The sandbox where the pool's own threads are behind: it is to be dropped by a thread that may wait.
+    pub fn give_back_at_once(mut self) -> Result<(), Self> {
+        let Some(sandbox) = self.sandbox.take() else { return Ok(()) };
+        self.sandbox = self.pool.give_back(Arc::clone(&self.tenant), sandbox, false);
+        self.is_out = true;
+        if self.sandbox.is_some() { Err(self) } else { Ok(()) }
     }
 }
 
@@ -374,8 +389,10 @@ impl DerefMut for Pooled {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        if let Some(sandbox) = self.sandbox.take() {
-            self.pool.give_back(Arc::clone(&self.tenant), sandbox);
+        let Some(sandbox) = self.sandbox.take() else { return };
+        if !self.is_out {
+            // Nothing comes back to who may wait.
+            drop(self.pool.give_back(Arc::clone(&self.tenant), sandbox, true));
         }
     }
 }

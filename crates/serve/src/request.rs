@@ -97,7 +97,7 @@ pub(crate) async fn answer(
     }
     let story = Arc::new(story);
     let request = passed_on(request, &story, &routed);
-    let under_way = call::UnderWay { shared, function, story, vm, permit };
+    let under_way = call::UnderWay::new(vm, story, permit, function, shared);
     match executor {
         Executor::Http => call::handler(under_way, request).await,
         Executor::Wagi { argv, entrypoint } => {

@@ -102,4 +102,8 @@ pub(crate) trait Machine: Send {
     /// Makes the guest what it was when the image was taken that it was made from. `false`: it could not, and
     /// must not be used any more.
     fn reset(&mut self, image: &GuestImage) -> Result<bool>;
+    /// Whether a reset waits for nobody else.
+    fn resets_at_once(&self) -> bool {
+        true
+    }
 }

@@ -211,14 +211,21 @@ impl Shared {
         }
     }
 
-    /// Deals with a VM that a caller does not want any more.
-    pub(super) fn give_back(&self, tenant: Tenant, mut sandbox: Sandbox) {
+    /// Deals with a VM that a caller does not want any more. Who must not wait for another process, or for a VM to be
+    /// dropped, has a VM that is not reset yet replaced, and may get one back that is only to be dropped.
+    pub(super) fn give_back(
+        &self,
+        tenant: Tenant,
+        mut sandbox: Sandbox,
+        may_wait: bool,
+    ) -> Option<Sandbox> {
         let fit = sandbox.is_alive() && sandbox.is_of(&self.recipe.snapshot);
         let kept = match self.policy {
             Policy::Fresh => false,
             Policy::Keep => fit,
             Policy::Reset => {
-                fit && sandbox.reset().unwrap_or_else(|error| {
+                let can = fit && (may_wait || sandbox.resets_at_once());
+                can && sandbox.reset().unwrap_or_else(|error| {
                     tracing::warn!(%error, "a sandbox could not be reset");
                     false
                 })
@@ -237,8 +244,14 @@ impl Shared {
         drop(stock);
         // There may be room for another now.
         self.wanted.notify_one();
-        if let Some(sandbox) = out {
+        let sandbox = out?;
+        if may_wait {
             self.retire(sandbox);
+            return None;
+        }
+        match self.bin.try_send(Some(sandbox)) {
+            Err(mpsc::TrySendError::Full(left) | mpsc::TrySendError::Disconnected(left)) => left,
+            Ok(()) => None,
         }
     }
 

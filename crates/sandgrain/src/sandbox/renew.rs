@@ -135,6 +135,11 @@ impl Sandbox {
         self.last = LastCall::Next;
     }
 
+    /// Whether a [`reset`](Self::reset) waits for no other process.
+    pub(crate) fn resets_at_once(&self) -> bool {
+        self.machine.resets_at_once()
+    }
+
     /// Whether its snapshot wants to see which pages a call touches.
     pub(super) fn is_curious(&self) -> bool {
         self.origin.as_ref().is_some_and(|origin| origin.state().learned.is_curious())

@@ -288,7 +288,7 @@ fn receive_descriptors(
     let received = loop {
         let mut into = [IoSliceMut::new(bytes)];
         match recvmsg(socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             result => break result?,
         }
     };

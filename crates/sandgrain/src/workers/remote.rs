@@ -430,6 +430,10 @@ impl Machine for Remote {
             other => Err(self.worker.nonsense(&other)),
         }
     }
+
+    fn resets_at_once(&self) -> bool {
+        self.is_reset
+    }
 }
 
 impl Drop for Remote {

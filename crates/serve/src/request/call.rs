@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::{Method, Request, Response, StatusCode};
-use sandgrain::{Error, Sandbox};
+use sandgrain::{Error, Pooled, Sandbox};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::answer::{self, Outgoing, Source};
@@ -21,31 +22,50 @@ use crate::telemetry::records::{Output, cut};
 /// A request whose turn has come, and its VM. Dropped in the order of its fields: the next one, whose turn it is then,
 /// finds room for a VM, and who waits for the last one to leave finds all told of it.
 pub(super) struct UnderWay {
-    pub(super) vm: TakenVm,
+    /// Taken out when this is dropped.
+    vm: Option<Pooled>,
     pub(super) story: Arc<Story>,
-    pub(super) permit: Permit,
+    /// Taken out when this is dropped and its VM is not gone at once.
+    permit: Option<Permit>,
     pub(super) function: Arc<Function>,
     pub(super) shared: Arc<Shared>,
 }
 
 impl UnderWay {
+    pub(super) fn new(
+        vm: TakenVm,
+        story: Arc<Story>,
+        permit: Permit,
+        function: Arc<Function>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { vm: Some(vm.sandbox), story, permit: Some(permit), function, shared }
+    }
+
+    pub(super) fn sandbox(&mut self) -> &mut Pooled {
+        self.vm.as_mut().unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
+    }
+
     /// The sandbox, for its one call, which is part of the request's trace and makes room for others while it waits.
     pub(super) fn for_its_call(&mut self) -> &mut Sandbox {
-        let (told, trace) = (self.permit.on_wait(), self.story.trace_headers());
-        let sandbox = self.vm.sandbox.last_call();
-        sandbox.on_wait(told);
+        let trace = self.story.trace_headers();
+        let told = self.permit.as_ref().map(Permit::on_wait);
+        let sandbox = self.sandbox().last_call();
+        if let Some(told) = told {
+            sandbox.on_wait(told);
+        }
         sandbox.set_trace(trace);
         sandbox
     }
 
     /// Counts and records what the call has come to, while the VM is still there.
     pub(super) fn settle(&mut self, error: Option<Error>, give: &Give) {
-        let Self { vm, story, function, shared, .. } = self;
-        let sandbox: &mut Sandbox = &mut vm.sandbox;
-        let exits = sandbox.stats().exits;
+        let sandbox = self.sandbox();
+        let (exits, printed) =
+            (sandbox.stats().exits, [sandbox.take_stdout(), sandbox.take_stderr()]);
+        let Self { story, function, shared, .. } = self;
         function.metrics.exits.fetch_add(exits, Ordering::Relaxed);
-        for (stream, text) in [("stdout", sandbox.take_stdout()), ("stderr", sandbox.take_stderr())]
-        {
+        for (stream, text) in ["stdout", "stderr"].into_iter().zip(printed) {
             if !text.is_empty() {
                 shared.records.output(&Output {
                     application: &function.application,
@@ -63,6 +83,19 @@ impl UnderWay {
             story.crashed(failure, &error, exits);
         }
         give.give(Err(story.failure().unwrap_or(failure)));
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let Some(vm) = self.vm.take() else { return };
+        // No tenant's worker holds up a thread that serves others; whose turn is next waits for it all the same.
+        if let Err(left) = vm.give_back_at_once()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let permit = self.permit.take();
+            runtime.spawn_blocking(move || drop((left, permit)));
+        }
     }
 }
 

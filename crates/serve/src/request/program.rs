@@ -88,7 +88,7 @@ async fn run(
     give: Give,
 ) {
     let begun = Instant::now();
-    let result = match under_way.vm.sandbox.set_wasi(config) {
+    let result = match under_way.sandbox().set_wasi(config) {
         Ok(()) => enter(under_way.for_its_call(), &entrypoint).await,
         Err(error) => Err(error),
     };
@@ -149,7 +149,7 @@ pub(crate) async fn run_scheduled(shared: Arc<Shared>, function: Arc<Function>, 
             return;
         }
     };
-    let mut under_way = UnderWay { vm, story: Arc::new(story), permit, function, shared };
+    let mut under_way = UnderWay::new(vm, Arc::new(story), permit, function, shared);
     let begun = Instant::now();
     let result = under_way.for_its_call().run_async().await;
     under_way.story.called(begun);

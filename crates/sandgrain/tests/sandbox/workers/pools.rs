@@ -2,7 +2,7 @@
 
 use super::{counter, workers};
 use crate::support::{name_of, wait_for};
-use sandgrain::{Policy, Pool};
+use sandgrain::{Policy, Pool, PoolStats};
 
 #[test]
 fn parked_sandboxes_are_spread_over_workers() {
@@ -63,6 +63,44 @@ fn with_its_last_call_a_sandbox_is_made_what_it_was() {
         let stats = pool.stats();
         assert_eq!((stats.kept, stats.retired, stats.replaced), (1, 0, 0), "{stats:?}");
     }
+}
+
+#[test]
+fn who_must_not_wait_gives_back_at_once() {
+    let workers = workers();
+    let builder = Pool::builder(&counter()).workers(&workers).policy(Policy::Reset).parked(0..=1);
+    let pool = builder.build().expect("a pool");
+    // Those that the snapshot learns from, and one more, are reset by a message of its own: that would be a wait.
+    for n in 1..=5 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        assert_eq!(sandbox.call::<_, u32>("add", 5u32).expect("a call"), 5);
+        sandbox.give_back_at_once().expect("room");
+        let replaced = |stats: &PoolStats| (stats.in_use, stats.kept, stats.replaced) == (0, 0, n);
+        wait_for(&pool, "it is replaced", replaced);
+    }
+    for _ in 0..5 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        let sum = sandbox.last_call().call::<_, u32>("add", 5u32);
+        assert_eq!(sum.expect("a call"), 5);
+        sandbox.give_back_at_once().expect("room");
+        assert_eq!((pool.stats().kept, pool.stats().replaced), (1, 5));
+    }
+}
+
+#[test]
+fn what_cannot_be_dropped_at_once_comes_back_to_be_dropped() {
+    let workers = workers();
+    let builder = Pool::builder(&counter()).workers(&workers).parked(0..=1);
+    let pool = builder.build().expect("a pool");
+    let taken: Vec<_> = (0..30).map(|_| pool.take("a").expect("a sandbox")).collect();
+    let left: Vec<_> =
+        taken.into_iter().filter_map(|sandbox| sandbox.give_back_at_once().err()).collect();
+    assert!(!left.is_empty(), "a thread that drops thirty VMs is behind");
+    // They are the pool's no more, and go with whoever has them.
+    assert_eq!((pool.stats().in_use, pool.stats().retired), (0, 30));
+    drop(left);
+    assert_eq!((pool.stats().in_use, pool.stats().retired), (0, 30));
+    assert_eq!(pool.take("a").expect("a sandbox").call::<_, u32>("add", 1u32).expect("a call"), 1);
 }
 
 #[test]
