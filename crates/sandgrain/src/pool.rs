@@ -199,7 +199,7 @@ struct Shared {
     /// Tells callers that a VM has been made, or could not be.
     finished: Condvar,
     /// For the thread that drops VMs.
-    bin: mpsc::SyncSender<Option<Sandbox>>,
+    bin: mpsc::SyncSender<Option<Box<Sandbox>>>,
     closed: std::sync::atomic::AtomicBool,
     /// That VMs cannot be made, if they cannot.
     failure: Mutex<Option<PoolFailure>>,
@@ -273,7 +273,7 @@ impl Pool {
                 drop(in_the_way);
                 let made = self.shared.recipe.build();
                 self.shared.tried(&made);
-                made.inspect_err(|_| self.shared.stock().give_up())?
+                Box::new(made.inspect_err(|_| self.shared.stock().give_up())?)
             }
             Taken::Wait | Taken::Refused => {
                 return Err(Error::Limit {
@@ -341,7 +341,7 @@ pub struct Pooled {
     pool: Arc<Shared>,
     tenant: Tenant,
     /// Taken out when this is dropped.
-    sandbox: Option<Sandbox>,
+    sandbox: Option<Box<Sandbox>>,
     /// Whether the pool has counted it out: it is only to be dropped.
     is_out: bool,
 }
@@ -377,13 +377,17 @@ impl Deref for Pooled {
     type Target = Sandbox;
 
     fn deref(&self) -> &Sandbox {
-        self.sandbox.as_ref().unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
+        self.sandbox
+            .as_deref()
+            .unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
     }
 }
 
 impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut Sandbox {
-        self.sandbox.as_mut().unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
+        self.sandbox
+            .as_deref_mut()
+            .unwrap_or_else(|| unreachable!("taken out only when this is dropped"))
     }
 }
 

@@ -25,7 +25,7 @@ const OVERHEAD: u64 = 128 << 10;
 
 /// A VM that waits, or has waited.
 pub(super) struct Parked {
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: Box<Sandbox>,
     /// Of the set of pages that it has touched ahead.
     generation: u32,
 }
@@ -52,7 +52,7 @@ struct Clock {
 /// Starts the threads.
 pub(super) fn start(
     shared: &Arc<Shared>,
-    retired: mpsc::Receiver<Option<Sandbox>>,
+    retired: mpsc::Receiver<Option<Box<Sandbox>>>,
 ) -> Result<Vec<JoinHandle<()>>> {
     let failed = |error| Error::Host(format!("no thread for a pool: {error}"));
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -123,6 +123,7 @@ impl Shared {
                     match made {
                         Ok(sandbox) => {
                             self.bound_memory(&sandbox);
+                            let sandbox = Box::new(sandbox);
                             self.finish(Some(Parked { sandbox, generation }));
                             back_off = BACK_OFF[0];
                         }
@@ -216,9 +217,9 @@ impl Shared {
     pub(super) fn give_back(
         &self,
         tenant: Tenant,
-        mut sandbox: Sandbox,
+        mut sandbox: Box<Sandbox>,
         may_wait: bool,
-    ) -> Option<Sandbox> {
+    ) -> Option<Box<Sandbox>> {
         let fit = sandbox.is_alive() && sandbox.is_of(&self.recipe.snapshot);
         let kept = match self.policy {
             Policy::Fresh => false,
@@ -270,12 +271,12 @@ impl Shared {
 
     /// Has a VM dropped by the thread that does that, or, when it is behind, by this one: what is on its way
     /// out takes memory and descriptors too.
-    fn retire(&self, sandbox: Sandbox) {
+    fn retire(&self, sandbox: Box<Sandbox>) {
         drop(self.bin.try_send(Some(sandbox)));
     }
 
     /// Drops VMs until there are no more.
-    fn reap(&self, retired: &mpsc::Receiver<Option<Sandbox>>) {
+    fn reap(&self, retired: &mpsc::Receiver<Option<Box<Sandbox>>>) {
         in_background();
         while let Ok(first) = retired.recv() {
             // Other callers go first here as well. At the end there are none.
