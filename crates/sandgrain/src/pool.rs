@@ -395,7 +395,7 @@ impl Drop for Pooled {
     fn drop(&mut self) {
         let Some(sandbox) = self.sandbox.take() else { return };
         if !self.is_out {
-            // Nothing comes back to who may wait.
+            // What comes back is dropped here.
             drop(self.pool.give_back(Arc::clone(&self.tenant), sandbox, true));
         }
     }

@@ -114,7 +114,7 @@ impl Shared {
         let mut clock = Clock { look_back: Instant::now() + LOOK_BACK, pause: None, begin: None };
         while let Some(task) = self.wait_for_task(&mut clock) {
             match task {
-                Task::Drop(parked) => self.retire(parked.sandbox),
+                Task::Drop(parked) => drop(self.retire(parked.sandbox)),
                 Task::WarmAgain(parked) => self.warm_again(parked),
                 Task::Make => {
                     let (pages, generation) = self.learned().set();
@@ -194,7 +194,7 @@ impl Shared {
             }
             _ => {
                 self.finish(None);
-                self.retire(parked.sandbox);
+                drop(self.retire(parked.sandbox));
             }
         }
     }
@@ -212,8 +212,8 @@ impl Shared {
         }
     }
 
-    /// Deals with a VM that a caller does not want any more. Who must not wait for another process, or for a VM to be
-    /// dropped, has a VM that is not reset yet replaced, and may get one back that is only to be dropped.
+    /// Deals with a VM that a caller does not want any more; one that is [retired](Self::retire) may come back. Who must
+    /// not wait for another process has a VM that is not reset yet replaced.
     pub(super) fn give_back(
         &self,
         tenant: Tenant,
@@ -245,15 +245,7 @@ impl Shared {
         drop(stock);
         // There may be room for another now.
         self.wanted.notify_one();
-        let sandbox = out?;
-        if may_wait {
-            self.retire(sandbox);
-            return None;
-        }
-        match self.bin.try_send(Some(sandbox)) {
-            Err(mpsc::TrySendError::Full(left) | mpsc::TrySendError::Disconnected(left)) => left,
-            Ok(()) => None,
-        }
+        self.retire(out?)
     }
 
     /// Drops a VM that was taken and turned out to be of no use.
@@ -262,17 +254,20 @@ impl Shared {
         stock.give_up();
         stock.count(|events| events.replaced += 1);
         drop(stock);
-        self.retire(parked.sandbox);
+        drop(self.retire(parked.sandbox));
     }
 
     fn learned(&self) -> &Learned {
         &self.recipe.snapshot.state().learned
     }
 
-    /// Has a VM dropped by the thread that does that, or, when it is behind, by this one: what is on its way
-    /// out takes memory and descriptors too.
-    fn retire(&self, sandbox: Box<Sandbox>) {
-        drop(self.bin.try_send(Some(sandbox)));
+    /// Has a VM dropped by the thread that does that. When it is behind, the VM comes back to be dropped by the caller:
+    /// what is on its way out takes memory and descriptors too.
+    fn retire(&self, sandbox: Box<Sandbox>) -> Option<Box<Sandbox>> {
+        match self.bin.try_send(Some(sandbox)) {
+            Ok(()) => None,
+            Err(mpsc::TrySendError::Full(left) | mpsc::TrySendError::Disconnected(left)) => left,
+        }
     }
 
     /// Drops VMs until there are no more.
@@ -302,7 +297,7 @@ impl Shared {
         let left = stock.clear();
         drop(stock);
         self.wanted.notify_all();
-        left.into_iter().for_each(|parked| self.retire(parked.sandbox));
+        left.into_iter().for_each(|parked| drop(self.retire(parked.sandbox)));
         // Without the thread there is nothing to end.
         let _ = self.bin.send(None);
     }

@@ -69,14 +69,17 @@ fn host() -> Host {
     Host { functions, wasi, max_depth: 1, ..Host::default() }
 }
 
+fn command() -> Command {
+    Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() }
+}
+
 /// What becomes of a call in a guest whose worker does as the script says when it is asked for it.
 fn call(script: impl FnOnce(&mut Player) + Send + 'static) -> Result<Outcome> {
     let (mut remote, _control, player) = played(|player| {
         assert!(matches!(player.asked(), Some(Ask::Step { .. })));
         script(player);
     });
-    let command = Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() };
-    let result = remote.execute(&command, &mut host());
+    let result = remote.execute(&command(), &mut host());
     drop(remote);
     player.join().expect("the player");
     result.map(|progress| match progress {
@@ -126,7 +129,7 @@ fn a_call_is_answered_with_what_was_changed() {
 }
 
 fn step() -> Step {
-    Step::Execute(Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() })
+    Step::Execute(command())
 }
 
 #[test]
@@ -347,8 +350,7 @@ fn a_worker_that_does_not_stop_is_killed() {
         std::thread::sleep(std::time::Duration::from_millis(50));
         target.stop();
     });
-    let command = Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() };
-    let error = remote.execute(&command, &mut host()).expect_err("no end by itself");
+    let error = remote.execute(&command(), &mut host()).expect_err("no end by itself");
     assert!(error.to_string().contains("does not stop a guest"), "{error}");
     stopping.join().expect("a thread");
     drop(remote);
@@ -382,8 +384,7 @@ fn a_worker_that_calls_without_end_ends_when_its_guest_is_stopped() {
             control.interrupt();
         }
     });
-    let command = Command::Call { instance: 0, export: "f".to_owned(), args: Vec::new() };
-    let error = remote.execute(&command, &mut host).expect_err("no end by itself");
+    let error = remote.execute(&command(), &mut host).expect_err("no end by itself");
     assert!(matches!(error, Error::Interrupted), "{error}");
     stopping.join().expect("a thread");
     drop(remote);
