@@ -266,7 +266,7 @@ impl Pool {
                 taken => break taken,
             }
         };
-        self.shared.wanted.notify_one();
+        self.shared.release(self.shared.stock());
         let sandbox = match taken {
             Taken::Ready(parked) => parked.sandbox,
             Taken::Make(in_the_way) => {
@@ -292,8 +292,9 @@ impl Pool {
     pub fn take_ready(&self, tenant: &str) -> Option<Pooled> {
         let tenant: Tenant = tenant.into();
         loop {
-            let parked = self.shared.stock().take_ready(&tenant)?;
-            self.shared.wanted.notify_one();
+            let mut stock = self.shared.stock();
+            let parked = stock.take_ready(&tenant)?;
+            self.shared.release(stock);
             if parked.sandbox.is_alive() {
                 let pool = Arc::clone(&self.shared);
                 return Some(Pooled { pool, tenant, sandbox: Some(parked.sandbox), is_out: false });

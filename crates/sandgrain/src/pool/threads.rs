@@ -3,12 +3,12 @@
 use super::{Policy, Recipe, Shared};
 use crate::error::{Error, Result};
 use crate::learned::{Learned, PageSet};
-use crate::pool::stock::Tenant;
+use crate::pool::stock::{Stock, Tenant};
 use crate::sandbox::{Sandbox, SandboxBuilder};
 use crate::workers::in_background;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -242,10 +242,18 @@ impl Shared {
             stock.count(|events| if planned { events.retired += 1 } else { events.replaced += 1 });
             Some(sandbox)
         };
-        drop(stock);
-        // There may be room for another now.
-        self.wanted.notify_one();
+        self.release(stock);
         self.retire(out?)
+    }
+
+    /// Lets go of the stock, whose thread is told if it has another VM to make now: only then, since that is a call of
+    /// the kernel's, and whoever is served from the VMs that are kept changes nothing for it.
+    pub(super) fn release(&self, stock: MutexGuard<'_, Stock<Parked>>) {
+        let wants = stock.wants();
+        drop(stock);
+        if wants {
+            self.wanted.notify_one();
+        }
     }
 
     /// Drops a VM that was taken and turned out to be of no use.
@@ -253,7 +261,7 @@ impl Shared {
         let mut stock = self.stock();
         stock.give_up();
         stock.count(|events| events.replaced += 1);
-        drop(stock);
+        self.release(stock);
         drop(self.retire(parked.sandbox));
     }
 

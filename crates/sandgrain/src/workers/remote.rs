@@ -128,12 +128,6 @@ impl Remote {
         }
     }
 
-    /// As if no call had been slow.
-    #[cfg(test)]
-    pub(super) fn forget_pace(&mut self) {
-        self.pace = Arc::default();
-    }
-
     pub(crate) fn target(&self) -> RemoteStop {
         let (worker, stop) = (Arc::clone(&self.worker), Arc::clone(&self.stop));
         RemoteStop { worker, guest: self.guest, stop }
@@ -171,6 +165,7 @@ impl Remote {
 
     /// One turn of the guest's, in which its calls are answered.
     fn step(&mut self, command: Option<&Command>, host: &mut Host) -> Result<Progress> {
+        let is_late = matches!(self.begun, Some((_, None)));
         let (mut talk, told) = match self.begun.take() {
             Some(begun) => begun,
             None => {
@@ -180,8 +175,11 @@ impl Remote {
                 (talk, None)
             }
         };
-        let told = Turn { guest: &*self, talk: &mut talk }.hear_on(told, host)?;
-        self.left(told)
+        let told = Turn { guest: &*self, talk: &mut talk }.hear_on(told, host);
+        if is_late {
+            self.pace.was_late(&told);
+        }
+        self.left(told?)
     }
 
     fn talk(&self) -> Result<Talk> {
@@ -366,7 +364,11 @@ impl Machine for Remote {
         let ask = self.turn(Some(command));
         let mut talk = self.talk()?;
         match talk.ask_for_a_moment(&ask)? {
-            told @ (None | Some(Told::Call(_) | Told::ComponentCall { .. })) => {
+            None => {
+                self.begun = Some((talk, None));
+                Ok(Begun::UnderWay)
+            }
+            told @ Some(Told::Call(_) | Told::ComponentCall { .. }) => {
                 self.pace.was_slow();
                 self.begun = Some((talk, told));
                 Ok(Begun::UnderWay)
