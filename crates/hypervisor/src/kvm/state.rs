@@ -3,7 +3,10 @@
 use std::arch::x86_64::__cpuid_count;
 use std::sync::Arc;
 
-use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs, kvm_xsave};
+use kvm_bindings::{
+    KVM_MP_STATE_RUNNABLE, Msrs, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs,
+    kvm_xsave,
+};
 use kvm_ioctls::VcpuFd;
 
 use super::{Host, SavedVcpu, device};
@@ -130,6 +133,11 @@ pub(super) fn restore_rest(host: &Host, vcpu: &VcpuFd, saved: &SavedVcpu) -> Res
         .map_err(device::refused("the state's vector registers"))?;
     set_msrs(vcpu, &saved.msrs)?;
     vcpu.set_debug_regs(&saved.debug).map_err(device::refused("the state's debug registers"))?;
+    // A vCPU without a local APIC in the kernel can be runnable and nothing else: KVM refuses other states, and leaves
+    // `hlt` to us (`__kvm_emulate_halt`). So it is that already.
+    if saved.mp_state.mp_state == KVM_MP_STATE_RUNNABLE {
+        return Ok(());
+    }
     vcpu.set_mp_state(saved.mp_state).map_err(device::refused("the state's run state"))
 }
 

@@ -306,8 +306,11 @@ impl SandboxBuilder {
         self.functions = self.functions.numbered(&wanted).map_err(Error::Imports)?;
         let components = std::mem::take(&mut self.components);
         self.components = state.renumber(components).map_err(Error::Imports)?;
-        // For a sandbox that is to wait, these pages would be memory that it takes; it touches them instead.
-        let pages = if self.is_parked { Default::default() } else { state.learned.set().0 };
+        // For a sandbox that is to wait, these pages would be memory that it takes; it touches them instead. One that is
+        // looked at has no copies but of what its calls write: others would be taken for that, and then be copied
+        // for each VM that waits, and back by each reset.
+        let is_bare = self.is_parked || state.learned.is_curious();
+        let pages = if is_bare { Default::default() } else { state.learned.set().0 };
         let (machine, control): (Box<dyn Machine>, _) = match &self.workers {
             Some(workers) => {
                 let guest = workers.make(snapshot, &pages)?;

@@ -6,6 +6,7 @@ use crate::guest::GuestImage;
 use crate::learned::PageSet;
 use crate::reference::Reference;
 use sandgrain_abi::Encode;
+use sandgrain_abi::layout::PAGE_SIZE;
 use sandgrain_abi::message::{Fault, Frame, TrapCode};
 use sandgrain_abi::types::HeapType;
 use std::sync::OnceLock;
@@ -277,4 +278,27 @@ fn what_a_guest_tells_is_kept_and_shown_in_part() {
         }
     }
     next_sandbox_works();
+}
+
+#[test]
+fn what_calls_only_read_is_not_learned_as_written() {
+    // Of eight pages that are its own in the image, one is written to.
+    let data: String =
+        (1..9).map(|page| format!(r#"(data (i32.const {}) "x")"#, page * PAGE_SIZE)).collect();
+    let read: String =
+        (1..9).map(|page| format!("(i32.load (i32.const {})) drop ", page * PAGE_SIZE)).collect();
+    let text = format!(
+        r#"(module (memory 1) {data} (func (export "f") {read} (i32.store (i32.const {PAGE_SIZE}) (i32.const 1))))"#
+    );
+    let module = Module::new(module().engine(), text.as_bytes()).expect("a module");
+    let snapshot = Sandbox::new(&module).expect("a sandbox").snapshot().expect("a snapshot");
+    let mut written = Vec::new();
+    while snapshot.state().learned.is_curious() {
+        let mut sandbox = snapshot.sandbox().build().expect("another sandbox");
+        sandbox.call::<(), ()>("f", ()).expect("nothing");
+        drop(sandbox);
+        written.push(snapshot.state().learned.set().0.written.clone());
+    }
+    assert!(written.len() > 1 && !written[0].is_empty());
+    assert!(written.iter().all(|pages| *pages == written[0]), "{written:x?}");
 }
