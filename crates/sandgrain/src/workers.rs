@@ -129,6 +129,14 @@ impl Workers {
         alive.map(|worker| (worker.id(), worker.guests().load(Ordering::Acquire))).collect()
     }
 
+    /// Ends the one with this process number, say since it takes more memory than there is for it. Calls in it fail with
+    /// an [`Error::Host`] that says why. `false`: there is none.
+    pub fn end_process(&self, process: u32, why: &str) -> bool {
+        let workers = self.workers();
+        let worker = workers.iter().find(|worker| worker.id() == process && !worker.is_lost());
+        worker.inspect(|worker| worker.kill(why)).is_some()
+    }
+
     fn workers(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
         lock(&self.inner.workers)
     }

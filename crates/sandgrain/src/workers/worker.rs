@@ -20,7 +20,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -68,6 +68,8 @@ pub(super) struct Worker {
     guests: AtomicUsize,
     next: AtomicU64,
     lost: AtomicBool,
+    /// Why it was killed, for those who notice only that it is gone.
+    killed_for: OnceLock<String>,
 }
 
 struct Known {
@@ -156,6 +158,7 @@ impl Worker {
             guests: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             lost: AtomicBool::new(false),
+            killed_for: OnceLock::new(),
         }
     }
 
@@ -213,8 +216,8 @@ impl Worker {
     }
 
     /// Kills it: it does not do what it should.
-    fn kill(&self, why: &str) {
-        if !self.lost.swap(true, Ordering::AcqRel) {
+    pub(super) fn kill(&self, why: &str) {
+        if self.killed_for.set(why.to_owned()).is_ok() && !self.lost.swap(true, Ordering::AcqRel) {
             tracing::warn!(id = self.id, why, "a worker process is killed");
         }
         // It may have ended by itself.
@@ -381,7 +384,8 @@ impl Worker {
                     ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
                 ) =>
             {
-                self.end()
+                let how = self.end();
+                self.killed_for.get().cloned().unwrap_or(how)
             }
             Lost::Io(error) => {
                 self.kill("its line is broken");

@@ -43,6 +43,29 @@ fn a_worker_that_is_killed_in_a_call_takes_its_own_sandboxes_and_no_others() {
 }
 
 #[test]
+fn a_worker_that_is_ended_says_why_to_all_who_are_in_it() {
+    let wat = r#"(module (func (export "spin") (loop (br 0))) (func (export "f") (result i32) (i32.const 1)))"#;
+    let snapshot =
+        crate::support::sandbox(crate::support::vm(), wat).snapshot().expect("a snapshot");
+    let workers = workers();
+    let build = || snapshot.sandbox().workers(&workers).build().expect("a sandbox");
+    let (mut spinning, mut beside) = (build(), build());
+    let process = workers.processes()[0].0;
+    assert!(!workers.end_process(process + 1, "it is none"));
+    let call = spawn(move || spinning.call::<_, ()>("spin", ()));
+    sleep(Duration::from_millis(50));
+    assert!(workers.end_process(process, "it has eaten everything"));
+    for ended in [call.join().expect("a thread"), beside.call::<_, ()>("spin", ())] {
+        let (name, text) = name_of(ended);
+        assert_eq!(name, "host");
+        assert!(text.contains(&format!("worker process {process} is lost")), "{text}");
+        assert!(text.contains("it has eaten everything"), "{text}");
+    }
+    assert!(!workers.end_process(process, "it is gone"));
+    assert_eq!(build().call::<_, u32>("f", ()).expect("a call in another worker"), 1);
+}
+
+#[test]
 fn a_killed_worker_is_replaced() {
     let (snapshot, workers) = (counter(), workers());
     for _ in 0..3 {
