@@ -1,6 +1,7 @@
 //! Values of options.
 
 use sandgrain::wasi::Access;
+use sandgrain_serve::units;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,48 +67,13 @@ pub fn preload(text: &str) -> Result<Preload, String> {
     }
 }
 
-/// Bytes: a whole number, with K, M or G (or KiB, MiB, GiB) behind it for powers of 1024.
-pub fn size(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kib" => 10,
-        "m" | "mib" => 20,
-        "g" | "gib" => 30,
-        _ => return Err("expected bytes, such as 65536, 512K, 64M or 1GiB".to_owned()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| "expected a whole number of bytes, such as 64M".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "more bytes than 64 bits can count".to_owned())
-}
-
 /// A time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeout(pub Option<Duration>);
 
-/// A number with its unit (`500ms`, `30s`, `1.5m`, `2h`), or `none`.
-pub fn timeout(text: &str) -> Result<Timeout, String> {
-    if text == "none" {
-        return Ok(Timeout(None));
-    }
-    let expected = || "expected a time with its unit, such as 500ms, 30s or 5m, or none".to_owned();
-    let end = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-    let (number, unit) = text.split_at(end);
-    let unit = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(expected()),
-    };
-    let number: f64 = number.parse().map_err(|_| expected())?;
-    let limit = Duration::try_from_secs_f64(number * unit).map_err(|_| expected())?;
-    if limit.is_zero() {
-        return Err("the time must be more than zero; none is for no limit".to_owned());
-    }
-    Ok(Timeout(Some(limit)))
+/// A time as manifests have it, or `none`.
+pub fn timeout(text: &str) -> Result<Timeout, &'static str> {
+    units::time(text).map(Timeout)
 }
 
 #[cfg(test)]
@@ -117,35 +83,6 @@ mod random;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        assert_eq!(size("65536"), Ok(65536));
-        assert_eq!(size("512K"), Ok(512 << 10));
-        assert_eq!(size("64m"), Ok(64 << 20));
-        assert_eq!(size("1GiB"), Ok(1 << 30));
-    }
-
-    #[test]
-    fn what_is_no_size_is_refused() {
-        for text in ["", "M", "64MB", "-1", "1.5G", "1 M", "99999999999999999999", "20000000000G"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(timeout("500ms"), Ok(Timeout(Some(Duration::from_millis(500)))));
-        assert_eq!(timeout("1.5m"), Ok(Timeout(Some(Duration::from_secs(90)))));
-        assert_eq!(timeout("none"), Ok(Timeout(None)));
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        for text in ["", "30", "s", "-1s", "1e3s", "0s", "inf", "nan", "1.2.3s", "1s2"] {
-            assert!(timeout(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_directory_has_the_same_name_in_the_guest_unless_told_otherwise() {

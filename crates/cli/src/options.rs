@@ -1,9 +1,10 @@
 //! Options that several commands share.
 
-use crate::arguments::{Timeout, size, timeout};
+use crate::arguments::{Timeout, timeout};
 use clap::Args;
 use sandgrain::compile::Cache;
 use sandgrain::{EngineBuilder, Limits};
+use sandgrain_serve::units::size;
 use std::path::PathBuf;
 
 /// What the engine is made of.

@@ -40,6 +40,7 @@ mod request;
 pub mod routes;
 mod server;
 mod telemetry;
+pub mod units;
 mod wagi;
 
 pub use check::check;

@@ -12,6 +12,7 @@ use super::table::{Table, type_of};
 use super::trigger::{self, CronTrigger, HttpTrigger};
 use super::{Application, Manifest, nearest, values};
 use crate::report::{Problems, quoted};
+use crate::units::shown_size;
 
 /// A manifest while it is read.
 pub(super) struct Reader<'d> {
@@ -159,8 +160,8 @@ impl<'d> Reader<'d> {
                 format!(
                     "a VM of {} may take {} of memory, and all of the tenant's {}",
                     table.name,
-                    values::shown_size(limits.memory),
-                    values::shown_size(quota)
+                    shown_size(limits.memory),
+                    shown_size(quota)
                 ),
                 "less, or more memory in [tenant]",
             );
@@ -266,8 +267,8 @@ impl<'d> Reader<'d> {
                 at,
                 format!(
                     "one VM may take {} of memory, and all of the tenant's {}",
-                    values::shown_size(most),
-                    values::shown_size(memory)
+                    shown_size(most),
+                    shown_size(memory)
                 ),
                 "less memory in [limits], or more in [tenant]",
             );

@@ -9,6 +9,7 @@ use super::nearest::nearest;
 use super::sections::{SECTIONS, Section, Use};
 use super::values;
 use crate::report::{Problems, quoted};
+use crate::units;
 
 /// A table, of which it is known which keys it may have.
 pub(super) struct Table<'d> {
@@ -213,7 +214,7 @@ impl<'d> Table<'d> {
     pub(super) fn size(&self, key: &str, least: u64, slot: &mut u64) {
         let Some(value) = self.get(key) else { return };
         let read = match value.get_ref() {
-            DeValue::String(text) => values::size(text),
+            DeValue::String(text) => units::size(text).ok(),
             DeValue::Integer(number) => values::number(number),
             _ => return self.wrong_type(key, value),
         };
@@ -257,9 +258,9 @@ impl<'d> Table<'d> {
         let DeValue::String(text) = value.get_ref() else {
             return self.wrong_type(key, value);
         };
-        match values::time(text) {
-            Some(time) => *slot = time,
-            None => self.wrong(key, value.span().start, format!("is {}", quoted(text))),
+        match units::time(text) {
+            Ok(time) => *slot = time,
+            Err(_) => self.wrong(key, value.span().start, format!("is {}", quoted(text))),
         }
     }
 }
