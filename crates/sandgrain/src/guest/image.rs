@@ -74,21 +74,11 @@ impl GuestImage {
         };
         let mut read = known(set.read);
         // One that is there as a whole is a large page of the host's, too. Where the host has none, it is some of its pages.
-        let mut large: Vec<Range<u64>> =
-            read.iter().chain(&set.large).flat_map(|range| self.large_within(range)).collect();
+        let ranges = read.iter().chain(&set.large).cloned();
+        let mut large: Vec<Range<u64>> = ranges.flat_map(|range| self.space.large(range)).collect();
         large.sort_by_key(|range| range.start);
         read = read.into_iter().flat_map(|range| without(range, &large)).collect();
         PageSet { written: known(set.written), read, large }
-    }
-
-    /// Whole large pages of a range that ring 3 can only read.
-    fn large_within(&self, range: &Range<u64>) -> Vec<Range<u64>> {
-        let whole = |large: Range<u64>| {
-            let start = large.start.max(range.start).next_multiple_of(LARGE_PAGE);
-            let end = large.end.min(range.end) / LARGE_PAGE * LARGE_PAGE;
-            (start < end).then_some(start..end)
-        };
-        self.space.large().filter_map(whole).collect()
     }
 
     /// What to have copies of, where these pages are touched: whole groups of pages, but none of a large page, since a copy

@@ -120,6 +120,23 @@ struct Region {
     access: Access,
 }
 
+impl Region {
+    fn is_read_only(&self) -> bool {
+        matches!(self.access, Access::Code | Access::ReadOnly)
+    }
+
+    /// Those of some guest-physical bytes, which may be any, that are mapped here.
+    fn part(&self, phys: &Range<u64>) -> Option<Range<u64>> {
+        let part = phys.start.max(self.phys)..phys.end.min(self.phys + self.len);
+        (!part.is_empty()).then_some(part)
+    }
+
+    /// The address of a guest-physical byte that is mapped here, or of the end.
+    fn virt_of(&self, phys: u64) -> u64 {
+        self.virt + (phys - self.phys)
+    }
+}
+
 impl AddressSpace {
     /// An empty one, whose tables take the zeroed pages from `start` to `end`.
     pub(crate) fn new(start: u64, end: u64) -> Self {
@@ -149,37 +166,31 @@ impl AddressSpace {
     /// Those of some guest-physical bytes that ring 3 can reach.
     pub(crate) fn reach(&self, phys: Range<u64>) -> impl Iterator<Item = Reach> {
         self.regions.iter().filter_map(move |region| {
-            let (start, end) =
-                (phys.start.max(region.phys), phys.end.min(region.phys + region.len));
             let writable = match region.access {
                 Access::Gate | Access::GateData => return None,
                 Access::Code | Access::ReadOnly => false,
                 Access::ReadWrite => true,
             };
-            (start < end).then(|| Reach {
-                phys: start..end,
-                virt: region.virt + (start - region.phys),
-                writable,
-            })
+            let phys = region.part(&phys)?;
+            Some(Reach { virt: region.virt_of(phys.start), phys, writable })
         })
     }
 
     /// Guest-physical bytes that ring 3 can only read or execute.
     pub(crate) fn read_only(&self) -> Vec<Range<u64>> {
-        let only = |region: &&Region| matches!(region.access, Access::Code | Access::ReadOnly);
-        let regions = self.regions.iter().filter(only);
+        let regions = self.regions.iter().filter(|region| region.is_read_only());
         regions.map(|region| region.phys..region.phys + region.len).collect()
     }
 
-    /// Those of them that are mapped by large pages.
-    pub(crate) fn large(&self) -> impl Iterator<Item = Range<u64>> {
-        self.regions.iter().filter_map(|region| {
-            let Region { virt, phys, len, access } = region;
-            let is_aligned = virt % LARGE_PAGE == phys % LARGE_PAGE;
-            let start = phys.next_multiple_of(LARGE_PAGE);
-            let end = (phys + len) / LARGE_PAGE * LARGE_PAGE;
-            let is_large = matches!(access, Access::Code | Access::ReadOnly) && is_aligned;
-            (is_large && start < end).then_some(start..end)
+    /// The whole large pages among some guest-physical bytes that ring 3 can only read or execute, and that are mapped
+    /// as such.
+    pub(crate) fn large(&self, phys: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        self.regions.iter().filter_map(move |region| {
+            let is_aligned = region.virt % LARGE_PAGE == region.phys % LARGE_PAGE;
+            let part = region.part(&phys).filter(|_| region.is_read_only() && is_aligned)?;
+            let start = part.start.next_multiple_of(LARGE_PAGE);
+            let end = part.end / LARGE_PAGE * LARGE_PAGE;
+            (start < end).then_some(start..end)
         })
     }
 
@@ -187,14 +198,10 @@ impl AddressSpace {
     /// there together with those of the same eight entries of a page table.
     pub(crate) fn groups(&self, phys: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         self.regions.iter().filter_map(move |region| {
-            let start = phys.start.max(region.phys);
-            let end = phys.end.min(region.phys + region.len);
-            if start >= end {
-                return None;
-            }
-            let virt = |at: u64| region.virt + (at - region.phys);
-            let first = (virt(start) / GROUP * GROUP).max(region.virt);
-            let last = virt(end).next_multiple_of(GROUP).min(region.virt + region.len);
+            let part = region.part(&phys)?;
+            let first = (region.virt_of(part.start) / GROUP * GROUP).max(region.virt);
+            let last =
+                region.virt_of(part.end).next_multiple_of(GROUP).min(region.virt + region.len);
             Some(region.phys + (first - region.virt)..region.phys + (last - region.virt))
         })
     }
@@ -429,7 +436,15 @@ mod tests {
         space.map(&mut memory, 2 << 40, 4 * large - 0x1000, 2 * large, Access::Code).unwrap();
         let virt = (3 << 40) - 0x1000;
         space.map(&mut memory, virt, 8 * large - 0x1000, 2 * large, Access::ReadOnly).unwrap();
-        assert!(space.large().eq(std::iter::once(8 * large..9 * large)));
+        let found = |range| space.large(range).collect::<Vec<_>>();
+        let only = 8 * large..9 * large;
+        assert_eq!(found(0..u64::MAX), std::slice::from_ref(&only));
+        assert_eq!(found(only.clone()), std::slice::from_ref(&only));
+        for part in [only.start + 0x1000..only.end, only.start..only.end - 0x1000] {
+            assert_eq!(found(part), []);
+        }
+        // As a worker may say it.
+        assert_eq!(found(u64::MAX - 1..u64::MAX), []);
         assert_eq!(space.read_only().len(), 2);
     }
 
