@@ -1,5 +1,6 @@
 //! `sandgrain bench start`: from a request to a function's result, by all ways to start it.
 
+use super::{micros, trimmed, yes_or_no};
 use crate::failure::Failure;
 use sandgrain::Error;
 use sandgrain_bench::start::{
@@ -110,7 +111,6 @@ fn table(report: &Report) -> String {
 }
 
 fn cells(row: &Row) -> [String; 8] {
-    let micros = |value: f64| format!("{value:.1}");
     let ratio = |ratio: Option<f64>| match (ratio, row.floor) {
         (Some(ratio), Some(floor)) => format!("{ratio:.2} {}", floor.letter()),
         _ => String::new(),
@@ -120,7 +120,7 @@ fn cells(row: &Row) -> [String; 8] {
         Statistic::Median => format!("<= {}", target.at_most),
         Statistic::P99 => format!("p99 <= {}", target.at_most),
     });
-    let met = targets.map(|target| if target.met { "yes" } else { "no" });
+    let met = targets.map(|target| yes_or_no(target.met));
     [
         micros(row.min),
         micros(row.median),
@@ -137,10 +137,9 @@ fn line(
     name: &str,
     [min, median, p99, p999, ratio, p99_ratio, target, met]: [String; 8],
 ) -> String {
-    let line = format!(
+    trimmed(&format!(
         "  {name:29} {min:>9} {median:>9} {p99:>9} {p999:>9} {ratio:>9} {p99_ratio:>9}  {target:18} {met}"
-    );
-    line.trim_end().to_owned() + "\n"
+    ))
 }
 
 /// Thousands of bytes.
@@ -155,10 +154,10 @@ fn crowded(rows: &[Crowded]) -> String {
             text += "\nParked start in a worker, its ratio to E as a ratio to that with 10 VMs parked\n";
         }
         let target = target.map(|target| format!("<= {target}")).unwrap_or_default();
-        let met = met.map_or("", |met| if met { "yes" } else { "no" });
-        let line = format!("  {function:24} {parked:>6} VMs parked {ratio:>6.2}  {target:8} {met}");
-        text += line.trim_end();
-        text += "\n";
+        let met = met.map_or("", yes_or_no);
+        text += &trimmed(&format!(
+            "  {function:24} {parked:>6} VMs parked {ratio:>6.2}  {target:8} {met}"
+        ));
     }
     text
 }
@@ -180,11 +179,10 @@ fn parked(rows: &[ParkedMemory]) -> String {
     let mut text = "\nParked VMs of one small function, in KB for each VM\n".to_owned();
     let line = |cells: [&str; 9]| {
         let [count, limits, pss, private, kernel, total, target, met, machine] = cells;
-        let line = format!(
+        trimmed(&format!(
             "{count:>12} {limits:>8} {pss:>8} {private:>9} {kernel:>8} {total:>8}   {target:8} {met:4} \
              {machine:>14}"
-        );
-        line.trim_end().to_owned() + "\n"
+        ))
     };
     text += &line([
         "parked VMs",
@@ -201,7 +199,7 @@ fn parked(rows: &[ParkedMemory]) -> String {
         let numbers = [row.pss, row.private, row.kernel, row.total, row.machine].map(kb);
         let [pss, private, kernel, total, machine] = numbers.each_ref().map(String::as_str);
         let target = row.target.map(|target| format!("<= {}", kb(target))).unwrap_or_default();
-        let met = row.met.map_or("", |met| if met { "yes" } else { "no" });
+        let met = row.met.map_or("", yes_or_no);
         let count = row.parked.to_string();
         text += &line([&count, row.limits, pss, private, kernel, total, &target, met, machine]);
     }
@@ -211,7 +209,7 @@ fn parked(rows: &[ParkedMemory]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::tests::machine;
+    use crate::bench::tests::{check_lines, machine};
     use clap::{Args, Command, FromArgMatches};
     use sandgrain_bench::start::{Floor, LeftOut, Memory, Target};
 
@@ -314,11 +312,7 @@ mod tests {
             memory: Memory { functions, parked: vec![vms] },
         };
         let text = table(&report);
-        let words: Vec<String> = text
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        for line in [
+        let expected = [
             "f, 2 callers, 100 VMs parked",
             "the floor 20.0 25.0 40.0 41.0",
             "parked, fresh 20.0 25.0 40.0 41.0 2.40 E 7.00 E <= 2.5, p99 <= 6 yes, no",
@@ -328,9 +322,8 @@ mod tests {
             "crun: none here",
             "10 1700 90 2000",
             "100 default 100 90 300 400 <= 350 no 500",
-        ] {
-            assert!(words.iter().any(|words| words == line), "no {line:?} in {text}");
-        }
+        ];
+        check_lines(&text, &expected);
         assert!(text.contains("load 0.50 when it began, ? when it ended"), "{text}");
     }
 }
