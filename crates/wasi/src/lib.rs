@@ -61,7 +61,7 @@ pub use denied::{Capability, Denied};
 pub use error::{Error, Stream};
 pub use functions::{Function, ValueType};
 pub use input::{Input, PipeReader};
-pub use network::Destination;
+pub use network::{Destination, InvalidDestination};
 pub use output::{Output, PipeWriter, Streams};
 pub use reach::{ListSizes, Reach};
 pub use sleep::sleep;

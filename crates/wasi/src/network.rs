@@ -16,7 +16,7 @@ use crate::Capability;
 use crate::cancel::lock;
 use crate::denied::Denials;
 
-pub use destination::Destination;
+pub use destination::{Destination, InvalidDestination};
 
 pub(crate) use destination::normalized;
 

@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::addresses::is_in;
-use crate::Error;
 
 /// Hosts and ports that a guest may be granted.
 ///
@@ -78,16 +77,30 @@ pub(crate) fn normalized(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-impl FromStr for Destination {
-    type Err = Error;
+/// What is wrong with a text that is no [`Destination`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the destination {text:?} {problem}; write a host and ports, such as \
+     api.example.com:443, *.example.com:80,443, 10.0.0.0/8:8000-8100 or [2001:db8::1]:*"
+)]
+pub struct InvalidDestination {
+    text: String,
+    problem: &'static str,
+}
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        parse(text).map_err(|problem| {
-            Error::Config(format!(
-                "the destination {text:?} {problem}; write a host and ports, such as \
-                 api.example.com:443, *.example.com:80,443, 10.0.0.0/8:8000-8100 or [2001:db8::1]:*"
-            ))
-        })
+impl InvalidDestination {
+    /// The problem alone, as what follows the text in a sentence: `has no ports`.
+    #[must_use]
+    pub fn problem(&self) -> &'static str {
+        self.problem
+    }
+}
+
+impl FromStr for Destination {
+    type Err = InvalidDestination;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDestination> {
+        parse(text).map_err(|problem| InvalidDestination { text: text.to_owned(), problem })
     }
 }
 
@@ -107,10 +120,13 @@ fn parse_ports(text: &str) -> Option<RangeInclusive<u16>> {
         return Some(0..=u16::MAX);
     }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let number =
-        |text: &str| text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?;
     let range: RangeInclusive<u16> = number(first)?..=number(last)?;
     (!range.is_empty()).then_some(range)
+}
+
+/// A number that is digits alone, without a sign.
+fn number<N: FromStr>(text: &str) -> Option<N> {
+    text.bytes().all(|c| c.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 fn parse_host(text: &str) -> Result<Host, &'static str> {
@@ -133,7 +149,7 @@ fn parse_host(text: &str) -> Result<Host, &'static str> {
             return Err("has a range of IPv4 that is written as IPv6");
         }
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix.map_or(Some(bits), |prefix| prefix.parse().ok());
+        let prefix = prefix.map_or(Some(bits), number);
         let prefix = prefix.filter(|prefix| *prefix <= bits);
         return Ok(Host::Addresses(
             address,
@@ -217,6 +233,8 @@ mod tests {
             "**:1",
             "10.1:80",
             "10.0.0.0/33:1",
+            "10.0.0.0/+8:1",
+            "10.0.0.0/:1",
             "[::1]",
             "[::1]/129:1",
             "::1:80",
