@@ -9,7 +9,9 @@ pub use records::is_name;
 pub use sandgrain_abi::DecodeError;
 
 pub use functions::{Abort, AsyncComponentFunction, CanAbort, ComponentFunction};
-pub(crate) use functions::{Arguments, Body, ComponentFunctions, ResourceType};
+pub(crate) use functions::{
+    Arguments, Body, ComponentFunctions, ResourceType, are_params, is_result,
+};
 pub use sandgrain_abi::component::{
     Case, ComponentInfo, Field, Function, FunctionType, HostHandle, Lift, Lower, Mismatch, Reader,
     Resource, ResourceHandle, ResourceOrigin, Type, TypeDef, Types, Val, Writer,

@@ -1,6 +1,8 @@
 //! What can be called of a guest: its instances, checked before the guest is asked, and what it answers.
 
-use crate::component::{ComponentInfo, Function, FunctionType, Lift, Reader, Types, Val, Writer};
+use crate::component::{
+    ComponentInfo, Function, FunctionType, Lift, Reader, Types, Val, Writer, is_result,
+};
 use crate::error::{Error, Result, described};
 use crate::host::Host;
 use crate::module::Interface;
@@ -108,11 +110,7 @@ impl Exports {
         params: &P,
     ) -> Result<Prepared> {
         let (Function { path, ty }, types) = self.function(self.main, name)?;
-        let is_result = match ty.result {
-            Some(result) => R::is_of(result, types),
-            None => size_of::<R>() == 0,
-        };
-        if !is_result || !P::is_of(ty, types) {
+        if !is_result::<R>(ty, types, R::is_of) || !P::is_of(ty, types) {
             return Err(Error::BadCall(format!(
                 "{name:?} has the type {}; it was called with {} for {}",
                 types.summary_of_function(ty),

@@ -5,7 +5,7 @@ use crate::error::{BoxError, Error, ImportError};
 use crate::guest::ComponentCall;
 use crate::host::Host;
 use crate::host_functions::{WithCaller, under_way};
-use sandgrain_abi::component::{FunctionType, Lift, Lower, Reader, Types, Val, Writer};
+use sandgrain_abi::component::{FunctionType, Lift, Lower, Reader, Type, Types, Val, Writer};
 use std::any::type_name;
 use std::collections::HashMap;
 use std::fmt;
@@ -37,10 +37,19 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Abort {
 #[derive(Debug)]
 pub struct CanAbort;
 
-/// Whether a function's result has this type. One without a result returns `()`.
-fn is_result<R: Lower>(ty: &FunctionType, types: &Types) -> bool {
+/// Whether a component's type is a certain one of Rust's.
+type IsOf = fn(Type, &Types) -> bool;
+
+/// Whether a function takes so many parameters, each of its type.
+pub(crate) fn are_params(ty: &FunctionType, types: &Types, are_of: &[IsOf]) -> bool {
+    let mut params = ty.params.iter().zip(are_of);
+    ty.params.len() == are_of.len() && params.all(|(param, is_of)| is_of(param.ty, types))
+}
+
+/// Whether a function's result has the type `R`. One without a result returns `()`.
+pub(crate) fn is_result<R>(ty: &FunctionType, types: &Types, is_of: IsOf) -> bool {
     match ty.result {
-        Some(result) => R::is_of(result, types),
+        Some(result) => is_of(result, types),
         None => size_of::<R>() == 0,
     }
 }
@@ -211,15 +220,7 @@ macro_rules! closures {
 
         impl<$($name: for<'a> Lift<'a>,)*> Params for ($($name,)*) {
             fn is_of(ty: &FunctionType, types: &Types) -> bool {
-                let mut params = ty.params.iter();
-                $(
-                    let is_right = params.next().is_some_and(|param| $name::is_of(param.ty, types));
-                    if !is_right {
-                        return false;
-                    }
-                )*
-                let _ = types;
-                params.next().is_none()
+                are_params(ty, types, &[$($name::is_of),*])
             }
         }
     )*};
@@ -231,7 +232,7 @@ trait Params {
 }
 
 fn is_of<R: Lower, P: Params>(ty: &FunctionType, types: &Types) -> bool {
-    P::is_of(ty, types) && is_result::<R>(ty, types)
+    P::is_of(ty, types) && is_result::<R>(ty, types, R::is_of)
 }
 
 closures! {

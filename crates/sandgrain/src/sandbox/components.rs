@@ -1,7 +1,7 @@
 //! Calls of a component's functions.
 
 use super::{Instance, Sandbox};
-use crate::component::{FunctionType, Lift, Lower, Reader, Types, Val, Writer};
+use crate::component::{FunctionType, Lift, Lower, Reader, Types, Val, Writer, are_params};
 use crate::error::Result;
 use crate::exports::Prepared;
 use crate::machine::Step;
@@ -22,13 +22,7 @@ macro_rules! params {
         #[allow(non_snake_case, unused_variables, reason = "the type's name serves for its value")]
         impl<$($name: Lower),*> ComponentParams for ($($name,)*) {
             fn is_of(ty: &FunctionType, types: &Types) -> bool {
-                let mut params = ty.params.iter();
-                $(
-                    if !params.next().is_some_and(|param| $name::is_of(param.ty, types)) {
-                        return false;
-                    }
-                )*
-                params.next().is_none()
+                are_params(ty, types, &[$($name::is_of),*])
             }
 
             fn lower(&self, out: &mut Writer) {
