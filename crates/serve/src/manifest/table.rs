@@ -123,16 +123,24 @@ impl<'d> Table<'d> {
         }
     }
 
+    /// The value of a key and where it stands. One of another type is told.
+    fn of_type<T>(
+        &self,
+        key: &str,
+        as_type: impl FnOnce(&'d DeValue<'d>) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        let value = self.get(key)?;
+        let found = as_type(value.get_ref());
+        if found.is_none() {
+            self.wrong_type(key, value);
+        }
+        Some((found?, value.span().start))
+    }
+
     /// A string.
     pub(super) fn string(&self, key: &str) -> Option<Text<'d>> {
-        let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::String(text) => Some(Text { text, at: value.span().start }),
-            _ => {
-                self.wrong_type(key, value);
-                None
-            }
-        }
+        let (text, at) = self.of_type(key, DeValue::as_str)?;
+        Some(Text { text, at })
     }
 
     /// A string that has to be there.
@@ -157,14 +165,7 @@ impl<'d> Table<'d> {
 
     /// A list.
     pub(super) fn list(&self, key: &str) -> Option<&'d DeArray<'d>> {
-        let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::Array(list) => Some(list),
-            _ => {
-                self.wrong_type(key, value);
-                None
-            }
-        }
+        self.of_type(key, DeValue::as_array).map(|(list, _)| list)
     }
 
     /// A list of strings; of another one, the strings in it.
@@ -186,28 +187,13 @@ impl<'d> Table<'d> {
         section: &'static Section,
         name: impl Into<String>,
     ) -> Option<Table<'d>> {
-        let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::Table(table) => {
-                Some(Table::new(self.problems, section, name, table, value.span().start))
-            }
-            _ => {
-                self.wrong_type(key, value);
-                None
-            }
-        }
+        let (table, at) = self.of_type(key, DeValue::as_table)?;
+        Some(Table::new(self.problems, section, name, table, at))
     }
 
     /// A table whose keys are names that the manifest chooses.
     pub(super) fn names(&self, key: &str) -> Option<&'d DeTable<'d>> {
-        let value = self.get(key)?;
-        match value.get_ref() {
-            DeValue::Table(table) => Some(table),
-            _ => {
-                self.wrong_type(key, value);
-                None
-            }
-        }
+        self.of_type(key, DeValue::as_table).map(|(table, _)| table)
     }
 
     /// A size of at least `least` bytes, put into `slot`.
@@ -254,13 +240,10 @@ impl<'d> Table<'d> {
 
     /// A time, or `none`, put into `slot`.
     pub(super) fn time(&self, key: &str, slot: &mut Option<Duration>) {
-        let Some(value) = self.get(key) else { return };
-        let DeValue::String(text) = value.get_ref() else {
-            return self.wrong_type(key, value);
-        };
+        let Some(Text { text, at }) = self.string(key) else { return };
         match units::time(text) {
             Ok(time) => *slot = time,
-            Err(_) => self.wrong(key, value.span().start, format!("is {}", quoted(text))),
+            Err(_) => self.wrong_value(key, text, at),
         }
     }
 }
