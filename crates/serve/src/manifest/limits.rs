@@ -43,17 +43,18 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let library = sandgrain::Limits::default();
         Self {
-            memory: 256 << 20,
-            stack: 512 << 10,
-            heap: 64 << 20,
-            deadline: Some(Duration::from_secs(30)),
-            tables: 100,
-            table_elements: 1_000_000,
-            instances: 100,
-            call_bytes: 128 << 20,
-            stdout: 16 << 20,
-            stderr: 16 << 20,
+            memory: library.memory,
+            stack: library.stack,
+            heap: library.heap,
+            deadline: library.deadline,
+            tables: library.tables,
+            table_elements: library.table_elements,
+            instances: library.instances,
+            call_bytes: library.call_bytes,
+            stdout: library.stdout,
+            stderr: library.stderr,
             request_body: 64 << 20,
             response_body: 64 << 20,
             header_bytes: 64 << 10,
