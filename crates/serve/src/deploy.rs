@@ -3,11 +3,13 @@
 mod files;
 mod function;
 mod grants;
+mod share;
 mod tenant;
 
 pub(crate) use files::Files;
 pub(crate) use function::{Function, TakenVm};
-pub(crate) use tenant::{Share, Tenant, TenantSettings, Tenants};
+pub(crate) use share::{Parked, Share};
+pub(crate) use tenant::{Tenant, TenantSettings, Tenants};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -74,7 +76,7 @@ impl AllMetrics {
     }
 
     /// Forgets all that are of an application's functions other than these.
-    fn retain(&self, application: &str, functions: &[Arc<Function>]) {
+    pub(crate) fn retain(&self, application: &str, functions: &[Arc<Function>]) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(of, id), _| of != application || functions.iter().any(|f| *f.id == **id));
     }
@@ -121,13 +123,13 @@ fn is_wasm(path: &Path) -> bool {
 pub(crate) fn deploy(
     read: Read,
     tenant: &Arc<Tenant>,
+    share: Share,
     metrics: &AllMetrics,
     records: &Arc<Records>,
     generation: u64,
 ) -> Result<Deployment, DeployError> {
     let Read { manifest, path } = read;
     let name: Arc<str> = manifest.application.name.as_str().into();
-    let share = Share::of(&manifest).map_err(DeployError::Conflict)?;
     let mut functions = Vec::new();
     for (at, described) in manifest.functions.iter().enumerate() {
         let triggers = manifest.routes.iter().map(|(_, trigger)| trigger);
@@ -174,9 +176,4 @@ pub(crate) fn deploy(
         generation,
         deployed: unix_millis(),
     })
-}
-
-/// After a deployment has taken another one's place: forgets the counts of functions that are gone.
-pub(crate) fn settle(deployment: &Deployment, metrics: &AllMetrics) {
-    metrics.retain(&deployment.name, &deployment.functions);
 }

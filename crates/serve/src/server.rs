@@ -19,7 +19,9 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::cron;
-use crate::deploy::{self, AllMetrics, DeployError, Deployment, Files, TenantSettings, Tenants};
+use crate::deploy::{
+    self, AllMetrics, DeployError, Deployment, Files, Parked, Share, TenantSettings, Tenants,
+};
 use crate::telemetry::export::Export;
 use crate::telemetry::records::{Audit, RecordTarget, Records, unix_millis};
 
@@ -424,32 +426,44 @@ fn deploy_all(
     metrics: &AllMetrics,
     records: &Arc<Records>,
 ) -> Result<Vec<(Arc<Deployment>, Files)>, DeployError> {
-    let mut names: Vec<Arc<str>> = Vec::new();
-    let deploy_one = |path: &PathBuf| {
+    // All of them are read first: how a tenant's VMs are shared out depends on all of its applications, and a mistake
+    // in the last manifest is told before the first one's functions are compiled.
+    let mut all: Vec<(Files, deploy::Read)> = Vec::new();
+    for path in paths {
         let (files, read) = deploy::read(path);
-        let deployment = deploy_read(read?, tenants, metrics, records, 1, paths.len() > 1)?;
-        if names.contains(&deployment.name) {
+        let read = read?;
+        let name = &read.manifest.application.name;
+        if all.iter().any(|(_, before)| before.manifest.application.name == *name) {
             return Err(DeployError::Conflict(format!(
-                "two applications are called {}; try: another name in one of them",
-                deployment.name
+                "two applications are called {name}; try: another name in one of them"
             )));
         }
-        names.push(Arc::clone(&deployment.name));
-        Ok((Arc::new(deployment), files))
+        all.push((files, read));
+    }
+    let share = |(at, (_, read)): (usize, &(Files, deploy::Read))| {
+        let others = all.iter().enumerate().filter(|(other, _)| *other != at);
+        let wanted =
+            others.map(|(_, (_, other))| (&other.manifest.tenant, Parked::wanted(&other.manifest)));
+        Share::of(&read.manifest, wanted).map_err(DeployError::Conflict)
     };
-    paths.iter().map(deploy_one).collect()
+    let shares: Vec<Share> = all.iter().enumerate().map(share).collect::<Result<_, _>>()?;
+    let deploy_one = |((files, read), share)| {
+        let deployment = deploy_read(read, share, tenants, metrics, records, 1);
+        deployment.map(|deployment| (Arc::new(deployment), files))
+    };
+    all.into_iter().zip(shares).map(deploy_one).collect()
 }
 
 fn deploy_read(
     read: deploy::Read,
+    share: Share,
     tenants: &Tenants,
     metrics: &AllMetrics,
     records: &Arc<Records>,
     generation: u64,
-    is_shared: bool,
 ) -> Result<Deployment, DeployError> {
-    let tenant = tenants.of(&read.manifest, is_shared)?;
-    deploy::deploy(read, &tenant, metrics, records, generation)
+    let tenant = tenants.of(&read.manifest.tenant, &share)?;
+    deploy::deploy(read, &tenant, share, metrics, records, generation)
 }
 
 /// How often it is looked how much memory tenants have.

@@ -7,8 +7,8 @@ use sandgrain::types::ExternType;
 use sandgrain::wasi::WasiConfig;
 use sandgrain::{Module, Pool, Pooled, Sandbox};
 
-use super::grants;
-use super::tenant::{PoolShare, Tenant};
+use super::share::PoolShare;
+use super::{Tenant, grants};
 use crate::admission::{Bounds, Seat};
 use crate::manifest::{self, Executor};
 use crate::telemetry::Metrics;

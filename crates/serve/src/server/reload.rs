@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{Shared, Sites, Slot, deploy_read};
-use crate::deploy::{self, DeployError, Deployment};
+use crate::deploy::{self, DeployError, Deployment, Share};
 use crate::telemetry::records::Audit;
 
 /// Looks at the files of all that is served, and serves what has changed.
@@ -45,10 +45,13 @@ fn reload_slot(shared: &Shared, slot: &Slot, even_so: bool) -> Result<(), Deploy
     }
     let current = slot.deployment();
     let (metrics, records) = (&shared.metrics, &shared.records);
-    let (generation, is_shared) = (current.generation + 1, shared.slots.len() > 1);
+    let generation = current.generation + 1;
     let made = read
         .and_then(|read| {
-            deploy_read(read, &shared.tenants, metrics, records, generation, is_shared)
+            let others = others(shared, slot);
+            let parked = others.iter().map(|other| (&other.quotas.0, other.quotas.1.parked()));
+            let share = Share::of(&read.manifest, parked).map_err(DeployError::Conflict)?;
+            deploy_read(read, share, &shared.tenants, metrics, records, generation)
         })
         .and_then(|made| put_in_place(shared, slot, made));
     let mut error = slot.error.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,12 +82,17 @@ fn reload_slot(shared: &Shared, slot: &Slot, even_so: bool) -> Result<(), Deploy
     }
 }
 
+/// The applications that are served beside that of a slot.
+fn others(shared: &Shared, slot: &Slot) -> Vec<Arc<Deployment>> {
+    let others = shared.slots.iter().filter(|other| !std::ptr::eq(*other, slot));
+    others.map(Slot::deployment).collect()
+}
+
 /// Has new requests go to a new deployment. Requests under way go on with the old one, whose VMs end with the last
 /// of them.
 fn put_in_place(shared: &Shared, slot: &Slot, made: Deployment) -> Result<(), DeployError> {
     let made = Arc::new(made);
-    let others = shared.slots.iter().filter(|other| !std::ptr::eq(*other, slot));
-    let mut all: Vec<_> = others.map(Slot::deployment).collect();
+    let mut all = others(shared, slot);
     if let Some(same) = all.iter().find(|other| other.name == made.name) {
         return Err(DeployError::Conflict(format!(
             "two applications are called {}; try: another name in one of them",
@@ -96,7 +104,8 @@ fn put_in_place(shared: &Shared, slot: &Slot, made: Deployment) -> Result<(), De
     *slot.deployment.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&made);
     *shared.sites.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(sites);
     let (described, share) = &made.quotas;
-    shared.tenants.change(&made.tenant, described, share);
-    deploy::settle(&made, &shared.metrics);
+    made.tenant.change(described, share);
+    // The counts of functions that are gone.
+    shared.metrics.retain(&made.name, &made.functions);
     Ok(())
 }

@@ -90,6 +90,15 @@ async fn what_two_want_is_told_at_the_start() {
     assert!(error.contains("all other hosts"), "{error}");
     let error = serve(dir.path(), &[tenant("ada", ""), tenant("ada", "\"b.example\"")]).await;
     assert!(error.unwrap_err().contains("two applications are called ada"));
+    // Each by itself would leave two VMs for requests.
+    let parks = |name: &str, host: &str| {
+        let manifest = tenant(name, host);
+        let manifest = manifest.replace("environment", "pool = { parked_min = 2 }\nenvironment");
+        manifest + "\nname = \"both\"\nvms = 4"
+    };
+    let error = serve(dir.path(), &[parks("ada", "\"a.example\""), parks("bob", "")]).await;
+    let error = error.unwrap_err();
+    assert!(error.contains("the tenant both") && error.contains("vms = 5"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
