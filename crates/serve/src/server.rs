@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod memory;
 mod reload;
 mod stream;
 
@@ -316,7 +317,7 @@ impl Server {
             tasks.spawn(admin::run(listener, Arc::clone(&shared)));
         }
         tasks.spawn(cron::run(Arc::clone(&shared)));
-        tasks.spawn(look_at_memory(Arc::clone(&shared)));
+        tasks.spawn(memory::watch(Arc::clone(&shared)));
         if let Some(period) = shared.settings.watch {
             tasks.spawn(reload::watch(Arc::clone(&shared), period));
         }
@@ -464,26 +465,4 @@ fn deploy_read(
 ) -> Result<Deployment, DeployError> {
     let tenant = tenants.of(&read.manifest.tenant, &share)?;
     deploy::deploy(read, &tenant, share, metrics, records, generation)
-}
-
-/// How often it is looked how much memory tenants have.
-const MEMORY_PERIOD: Duration = Duration::from_millis(250);
-
-async fn look_at_memory(shared: Arc<Shared>) {
-    let mut clock = tokio::time::interval(MEMORY_PERIOD);
-    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        clock.tick().await;
-        for tenant in shared.tenants.all() {
-            if let Some(is_over) = tenant.look_at_memory() {
-                let event = if is_over { "memory-quota-reached" } else { "memory-quota-kept" };
-                shared.records.audit(&Audit {
-                    event,
-                    tenant: Some(&tenant.name),
-                    detail: format!("its VMs take {} bytes", tenant.memory()),
-                    ..Audit::default()
-                });
-            }
-        }
-    }
 }

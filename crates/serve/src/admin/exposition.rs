@@ -23,8 +23,7 @@ pub(super) fn text(shared: &Shared) -> String {
         .map(|function| (labels(function), function))
         .collect();
     of_functions(&functions, &mut page);
-    page.family("sandgrain_tenant_memory_bytes", "gauge", "Memory of a tenant's worker processes.");
-    page_tenants(shared, &mut page);
+    of_tenants(shared, &mut page);
     page.into_text()
 }
 
@@ -166,9 +165,17 @@ fn of_functions(functions: &[(String, &Arc<Function>)], page: &mut Exposition) {
     }
 }
 
-fn page_tenants(shared: &Shared, page: &mut Exposition) {
-    for tenant in shared.tenants.all() {
-        let labels = format!("tenant=\"{}\"", tenant.name);
-        page.value("sandgrain_tenant_memory_bytes", &labels, tenant.memory());
+fn of_tenants(shared: &Shared, page: &mut Exposition) {
+    let tenants = shared.tenants.all();
+    let name = "sandgrain_tenant_memory_bytes";
+    page.family(name, "gauge", "Memory of a tenant's worker processes.");
+    for tenant in &tenants {
+        page.value(name, &format!("tenant=\"{}\"", tenant.name), tenant.memory());
+    }
+    let name = "sandgrain_workers_ended_total";
+    page.family(name, "counter", "Worker processes of a tenant's that were ended, by reason.");
+    for tenant in &tenants {
+        let labels = format!("tenant=\"{}\",reason=\"memory\"", tenant.name);
+        page.value(name, &labels, tenant.workers_ended());
     }
 }

@@ -25,6 +25,26 @@ pub(crate) struct Tenant {
     memory_limit: AtomicU64,
     memory: AtomicU64,
     is_over: AtomicBool,
+    /// Workers that were ended for that.
+    workers_ended: AtomicU64,
+}
+
+/// What a look at a tenant's memory has come to.
+#[derive(Debug)]
+pub(crate) struct MemoryLook {
+    /// Whether more is taken than the tenant may have, if that has changed.
+    pub(crate) changed: Option<bool>,
+    pub(crate) ended: Option<EndedWorker>,
+}
+
+/// A worker process that was ended since its tenant had too much memory.
+#[derive(Debug)]
+pub(crate) struct EndedWorker {
+    pub(crate) process: u32,
+    /// Memory that it had to itself.
+    pub(crate) bytes: u64,
+    /// What its calls have failed with.
+    pub(crate) why: String,
 }
 
 /// How a server's tenants are set up.
@@ -81,6 +101,7 @@ impl Tenants {
             memory_limit: AtomicU64::new(described.memory),
             memory: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
+            workers_ended: AtomicU64::new(0),
         });
         all.insert(described.name.clone(), Arc::downgrade(&tenant));
         Ok(tenant)
@@ -118,16 +139,56 @@ impl Tenant {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Looks how much memory the workers have. While it is more than the tenant may have, no request begins. Whether
-    /// that has changed.
-    pub(crate) fn look_at_memory(&self) -> Option<bool> {
-        let used = self.processes().iter().map(|(_, _, bytes)| bytes).sum();
-        self.memory.store(used, Ordering::Relaxed);
-        let is_over = used > self.memory_limit.load(Ordering::Relaxed);
-        let changed = self.is_over.swap(is_over, Ordering::Relaxed) != is_over;
-        self.gate.pause(self.number, is_over);
-        changed.then_some(is_over)
+    /// Whether it has more than half of what it may have, so that it may soon have all of it.
+    pub(crate) fn is_near_its_memory(&self) -> bool {
+        self.memory() > self.memory_limit.load(Ordering::Relaxed) / 2
     }
+
+    /// Workers that were ended since all of them had too much memory.
+    pub(crate) fn workers_ended(&self) -> u64 {
+        self.workers_ended.load(Ordering::Relaxed)
+    }
+
+    /// Looks how much memory the workers have. While it is more than the tenant may have, no request begins; if it is
+    /// far more, which those that run have taken since, [one of them](worker_to_end) is ended. Waits for the workers'
+    /// lock, under which one may be starting.
+    pub(crate) fn look_at_memory(&self) -> MemoryLook {
+        let workers = self.processes();
+        let used = sum(&workers);
+        let limit = self.memory_limit.load(Ordering::Relaxed);
+        let is_over = used > limit;
+        self.gate.pause(self.number, is_over);
+        // Only now: who sees that it is too much can rely on that no request begins.
+        self.memory.store(used, Ordering::Relaxed);
+        let changed = self.is_over.swap(is_over, Ordering::Relaxed) != is_over;
+        let ended = worker_to_end(&workers, limit).and_then(|(process, bytes)| {
+            let why = format!(
+                "ended for its tenant's memory quota: {used} bytes are taken, and {limit} are allowed"
+            );
+            // It may have ended by itself.
+            let is_ended = self.workers.as_ref()?.end_process(process, &why);
+            is_ended.then_some(EndedWorker { process, bytes, why })
+        });
+        if ended.is_some() {
+            self.workers_ended.fetch_add(1, Ordering::Relaxed);
+        }
+        MemoryLook { changed: changed.then_some(is_over), ended }
+    }
+}
+
+fn sum(workers: &[(u32, usize, u64)]) -> u64 {
+    workers.iter().map(|(_, _, bytes)| bytes).sum()
+}
+
+/// The worker that has to end, and its memory: the one that has most, while all together have more than their tenant
+/// may have by more than an eighth. Up to that the tenant only waits: requests may be about to end, and the workers'
+/// own memory counts, too.
+fn worker_to_end(workers: &[(u32, usize, u64)], limit: u64) -> Option<(u32, u64)> {
+    if sum(workers) <= limit.saturating_add(limit / 8) {
+        return None;
+    }
+    let most = workers.iter().max_by_key(|(_, _, bytes)| *bytes);
+    most.map(|(process, _, bytes)| (*process, *bytes))
 }
 
 /// Memory that a process has to itself; 0 if it is gone, or cannot be looked at, which is said once.
@@ -146,4 +207,27 @@ fn own_memory(process: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worker_to_end;
+
+    #[test]
+    fn the_worker_with_most_memory_ends_where_all_have_an_eighth_too_much() {
+        let all = |bytes: [u64; 3]| [(7, 64, bytes[0]), (8, 1, bytes[1]), (9, 0, bytes[2])];
+        for (bytes, limit, ended) in [
+            ([0, 0, 0], 80, None),
+            ([80, 0, 0], 80, None),
+            ([30, 40, 20], 80, None),
+            ([30, 40, 21], 80, Some((8, 40))),
+            ([91, 0, 0], 80, Some((7, 91))),
+            ([0, 1, 1000], 80, Some((9, 1000))),
+            ([1, u64::MAX / 2, 0], u64::MAX, None),
+            ([0, 0, 1], 0, Some((9, 1))),
+        ] {
+            assert_eq!(worker_to_end(&all(bytes), limit), ended, "{bytes:?} of {limit}");
+        }
+        assert_eq!(worker_to_end(&[], 0), None);
+    }
 }

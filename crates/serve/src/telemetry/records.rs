@@ -87,7 +87,7 @@ pub(crate) struct Recent {
     crash: Crash,
 }
 
-/// What changes: deployments, grants, reloads, ends; and what was denied.
+/// What changes: deployments, grants, reloads, ends; what was denied; and what was done about memory.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Audit<'a> {
     pub(crate) event: &'a str,
@@ -103,6 +103,11 @@ pub(crate) struct Audit<'a> {
     pub(crate) capability: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<&'a str>,
+    /// A worker process, and its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) process: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
     pub(crate) detail: String,
     #[serde(rename = "trace_id", serialize_with = "as_trace_id")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,14 +240,21 @@ impl Records {
             ("sandgrain.target", audit.target),
         ];
         let named = named.into_iter().filter_map(|(name, value)| Some((name, Value::from(value?))));
+        let counted = [
+            ("process.pid", audit.process.map(i64::from)),
+            ("sandgrain.bytes", audit.bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))),
+        ];
+        let counted = counted.into_iter().filter_map(|(name, of)| Some((name, Value::from(of?))));
         export.log(LogRecord {
             time_unix_nano: unix_nanos(),
             severity: match audit.event {
-                "reload-failed" | "memory-quota-reached" | "denied" => Severity::Warn,
+                "reload-failed" | "memory-quota-reached" | "memory-quota-enforced" | "denied" => {
+                    Severity::Warn
+                }
                 _ => Severity::Info,
             },
             body: format!("{}: {}", audit.event, audit.detail),
-            attributes: named.collect(),
+            attributes: named.chain(counted).collect(),
             trace: audit.trace.map(|trace| (trace.trace_id, trace.span_id)),
         });
     }

@@ -1,9 +1,11 @@
 //! Tenants: apart from each other in everything, and within their quotas.
 
+use std::time::{Duration, Instant};
+
 use sandgrain_serve::Server;
 
 use crate::client::Client;
-use crate::host::{settings, unruly, write_manifest};
+use crate::host::{read_records, settings, unruly, write_manifest};
 
 fn tenant(name: &str, host: &str) -> String {
     let manifest = unruly(&format!("environment = {{ TENANT = \"{name}\" }}"));
@@ -117,7 +119,7 @@ async fn one_tenant_without_vms_is_told_of_and_takes_no_requests_from_others() {
     assert_eq!(readiness().await, (200, "ok\n".to_owned()));
     // What it is granted is there no more, so nothing can be made that has it.
     std::fs::remove_dir(&data).unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let said = loop {
         asks(&server, "ada.example").await;
         let (status, said) = readiness().await;
@@ -132,47 +134,104 @@ async fn one_tenant_without_vms_is_told_of_and_takes_no_requests_from_others() {
     assert_eq!(asks(&server, "rest.example").await.0, 200);
 }
 
+/// A tenant that may have so much memory, and whose function takes 100 MB for each request that it is asked to hold.
+fn greedy(memory: &str) -> String {
+    tenant("greedy", "\"greedy.example\"")
+        .replace("hosts", &format!("memory = \"{memory}\"\nhosts"))
+        .replace("environment", "limits = { memory = \"112M\", heap = \"8M\", stack = \"512K\", deadline = \"none\" }\nenvironment")
+}
+
+/// Asks for a request that takes 100 MB and keeps it.
+async fn hold(address: std::net::SocketAddr) -> Client {
+    let mut client = Client::connect(address).await.unwrap();
+    let request = b"GET /hold?100000000 HTTP/1.1\r\nhost: greedy.example\r\n\r\n";
+    client.send(request).await.unwrap();
+    client
+}
+
+/// A value of the metrics, of the first series of a tenant's.
+async fn value(server: &Server, name: &str, tenant: &str) -> f64 {
+    let admin = server.admin_address().unwrap();
+    let text = crate::client::get(admin, "/metrics").await.unwrap().text();
+    let label = format!("tenant=\"{tenant}\"");
+    let line = text.lines().find(|line| line.starts_with(name) && line.contains(&label));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
+}
+
+/// Waits until a value of the greedy tenant's is so large.
+async fn until_greedy(server: &Server, name: &str, least: f64) {
+    let begun = Instant::now();
+    while value(server, name, "greedy").await < least {
+        assert!(begun.elapsed().as_secs() < 30, "{name} is not {least} within 30 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_beyond_its_memory_waits_and_others_do_not() {
     let dir = tempfile::tempdir().unwrap();
-    let greedy = tenant("greedy", "\"greedy.example\"")
-        .replace("hosts", "memory = \"80M\"\nhosts")
-        .replace("environment", "limits = { memory = \"64M\", heap = \"8M\", stack = \"512K\", deadline = \"none\" }\nenvironment");
-    let server = serve(dir.path(), &[greedy, tenant("calm", "")]).await.unwrap();
+    // Two requests are a little more than that.
+    let server = serve(dir.path(), &[greedy("190M"), tenant("calm", "")]).await.unwrap();
     let address = server.address();
-    let admin = server.admin_address().unwrap();
-    let value = async |name: &str| {
-        let text = crate::client::get(admin, "/metrics").await.unwrap().text();
-        let line = text.lines().find(|line| line.starts_with(name) && line.contains("greedy"));
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).unwrap()
-    };
-    let until = async |name: &str, least: f64| {
-        let begun = std::time::Instant::now();
-        while value(name).await < least {
-            assert!(begun.elapsed().as_secs() < 30, "{name} is not {least} within 30 s");
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    // Each takes 50 MB and keeps it: the second one is more than the tenant may have.
     let mut holding = Vec::new();
-    for memory in [45e6, 90e6] {
+    for memory in [90e6, f64::from(190 << 20) + 1.0] {
         holding.push(hold(address).await);
-        until("sandgrain_tenant_memory_bytes", memory).await;
+        until_greedy(&server, "sandgrain_tenant_memory_bytes", memory).await;
     }
-    // It is looked at four times a second.
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     holding.push(hold(address).await);
-    until("sandgrain_requests_waiting", 1.0).await;
+    until_greedy(&server, "sandgrain_requests_waiting", 1.0).await;
     assert_eq!(asks(&server, "calm.example").await.0, 200);
+    assert_eq!(value(&server, "sandgrain_workers_ended_total", "greedy").await, 0.0);
     // When they are gone, so is their memory, and the tenant is served again.
     drop(holding);
     assert_eq!(asks(&server, "greedy.example").await.0, 200);
 }
 
-/// Asks for a request that takes 50 MB and keeps it.
-async fn hold(address: std::net::SocketAddr) -> Client {
-    let mut client = Client::connect(address).await.unwrap();
-    let request = b"GET /hold?50000000 HTTP/1.1\r\nhost: greedy.example\r\n\r\n";
-    client.send(request).await.unwrap();
-    client
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_far_beyond_its_memory_loses_a_worker_and_others_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    // One request fits, and two are more by half.
+    let server = serve(dir.path(), &[greedy("128M"), tenant("calm", "")]).await.unwrap();
+    let address = server.address();
+    let (sender, mut lost) = tokio::sync::mpsc::unbounded_channel();
+    let mut holding = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let sender = sender.clone();
+        holding.spawn(async move {
+            let answer = hold(address).await.answer(false).await;
+            if answer.is_ok_and(|answer| answer.status == 502) {
+                sender.send(()).unwrap();
+            }
+        });
+    }
+    let begun = Instant::now();
+    while lost.try_recv().is_err() {
+        assert_eq!(asks(&server, "calm.example").await, (200, "TENANT=calm\n".to_owned()));
+        assert!(begun.elapsed().as_secs() < 60, "no request is lost within 60 s");
+    }
+    until_greedy(&server, "sandgrain_workers_ended_total", 1.0).await;
+    assert_eq!(value(&server, "sandgrain_workers_ended_total", "calm").await, 0.0);
+    drop(holding);
+    // Requests that go take a moment, in which another worker may be ended.
+    let begun = Instant::now();
+    while asks(&server, "greedy.example").await != (200, "TENANT=greedy\n".to_owned()) {
+        assert!(begun.elapsed().as_secs() < 60, "it is not served again within 60 s");
+    }
+    assert_eq!(asks(&server, "calm.example").await.0, 200);
+    server.drain().await;
+
+    let records = read_records(dir.path());
+    let ended: Vec<_> = records.iter().filter(|r| r["event"] == "memory-quota-enforced").collect();
+    assert!(!ended.is_empty());
+    for record in ended {
+        assert_eq!((&record["record"], &record["tenant"]), (&"audit".into(), &"greedy".into()));
+        assert!(record["process"].as_u64().unwrap() > 1, "{record}");
+        assert!(record["bytes"].as_u64().unwrap() > 0, "{record}");
+    }
+    let crashes: Vec<_> = records.iter().filter(|r| r["record"] == "crash").collect();
+    let is_told = |crash: &serde_json::Value| {
+        crash["kind"] == "host" && crash["message"].as_str().unwrap().contains("memory quota")
+    };
+    assert!(crashes.iter().any(|crash| is_told(crash)), "{crashes:?}");
+    assert!(crashes.iter().all(|crash| crash["tenant"] == "greedy"), "{crashes:?}");
 }
