@@ -411,6 +411,12 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Waits until the server is about to end.
+async fn leaving_begins(phase: &mut watch::Receiver<Phase>) {
+    // As below.
+    let _ = phase.wait_for(|phase| *phase != Phase::Serving).await.map(|_| ());
+}
+
 /// Waits until the server takes no more requests.
 async fn end_begins(phase: &mut watch::Receiver<Phase>) {
     // Without a sender the server is gone.

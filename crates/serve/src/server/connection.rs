@@ -14,9 +14,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::stream::Paced;
-use super::{Shared, end_begins};
+use super::{Shared, end_begins, leaving_begins};
 use crate::request;
 
 /// Bytes of a request's headers that a connection takes in at the most; functions have limits of their own below.
@@ -55,8 +56,13 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Sha
         .max_header_list_size(MAX_HEAD as u32)
         .keep_alive_interval(PING)
         .keep_alive_timeout(settings.header_timeout);
+    // Told of each request that comes by HTTP/2: before the first one it is not known which kind the connection is of.
+    let by_http2 = Notify::new();
     let service = service_fn(|request: Request<Incoming>| {
         let shared = Arc::clone(&shared);
+        if request.version() == Version::HTTP_2 {
+            by_http2.notify_one();
+        }
         // Later versions have no such header, and earlier ones close as a rule.
         let is_http11 = request.version() == Version::HTTP_11;
         async move {
@@ -70,9 +76,19 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Sha
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut phase = shared.phase.subscribe();
+    let goes_away = async {
+        leaving_begins(&mut phase).await;
+        // One of HTTP/2 is told at once, as those of HTTP/1.1 are with their next answer: what is under way, or on the
+        // wire, goes on. One that has had no request is told with its first: its client would only come back. One of
+        // HTTP/1 that waits for a request is closed when there are to be no more: one may be on the wire.
+        tokio::select! {
+            () = by_http2.notified() => {}
+            () = end_begins(&mut phase) => {}
+        }
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = end_begins(&mut phase) => {
+        () = goes_away => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt as _;
 
-use crate::client::{Client, get, post};
+use crate::client::{Client, get, http_2, http_2_request, post};
 use crate::host::{Host, unruly};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,18 +67,11 @@ async fn large_bodies_arrive_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn http_2_without_tls_carries_many_requests_at_a_time() {
     let host = Host::start(&unruly("")).await;
-    let stream = tokio::net::TcpStream::connect(host.address()).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (sender, _connection) = http_2(host.address()).await;
     let requests = (0..40).map(|number| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
-            let uri = http::Uri::builder().scheme("http").authority("test");
-            let uri = uri.path_and_query(format!("/tag?{number}")).build().unwrap();
-            let request = http::Request::get(uri).body(Full::<bytes::Bytes>::default()).unwrap();
+            let request = http_2_request(&format!("/tag?{number}"));
             let response = sender.send_request(request).await.unwrap();
             assert_eq!(response.status(), 200);
             let body = response.into_body().collect().await.unwrap().to_bytes();

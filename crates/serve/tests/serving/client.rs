@@ -5,8 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Longer than anything in these tests may take.
@@ -147,4 +153,21 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<Answer> {
 
 pub async fn post(address: SocketAddr, path: &str, body: &[u8]) -> io::Result<Answer> {
     Client::connect(address).await?.request("POST", path, body).await
+}
+
+/// A connection of HTTP/2, and the task that carries it, which ends when the server ends the connection.
+pub async fn http_2(
+    address: SocketAddr,
+) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let handshake = handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = handshake.await.unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+/// A request by HTTP/2.
+pub fn http_2_request(path: &str) -> Request<Full<Bytes>> {
+    let uri = http::Uri::builder().scheme("http").authority("test");
+    let uri = uri.path_and_query(path).build().unwrap();
+    Request::get(uri).body(Full::default()).unwrap()
 }

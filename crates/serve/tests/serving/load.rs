@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::BodyExt as _;
 
-use crate::client::Client;
+use crate::client::{Client, http_2, http_2_request};
 use crate::host::{Host, unruly};
 
 /// Takes as many descriptors as there may be. How many there were, and may be.
@@ -98,12 +97,7 @@ async fn over_http_1(host: &Host, next: &AtomicU64, total: u64) -> u64 {
 }
 
 async fn over_http_2(host: &Host, next: &AtomicU64, total: u64) -> u64 {
-    let stream = tokio::net::TcpStream::connect(host.address()).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _connection) = http_2(host.address()).await;
     let mut count = 0;
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);
@@ -112,10 +106,7 @@ async fn over_http_2(host: &Host, next: &AtomicU64, total: u64) -> u64 {
         }
         count += 1;
         let (path, statuses) = asked(number);
-        let uri = http::Uri::builder().scheme("http").authority("test");
-        let uri = uri.path_and_query(&path).build().unwrap();
-        let request = http::Request::get(uri).body(Full::<bytes::Bytes>::default()).unwrap();
-        let response = sender.send_request(request).await;
+        let response = sender.send_request(http_2_request(&path)).await;
         let response = response.unwrap_or_else(|error| panic!("{path}: {error}"));
         let status = response.status().as_u16();
         assert!(statuses.contains(&status), "{path}: {status}");

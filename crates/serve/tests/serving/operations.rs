@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, get};
+use http_body_util::BodyExt as _;
+use tokio::task::JoinHandle;
+
+use crate::client::{Client, get, http_2, http_2_request};
 use crate::host::{Host, read_records, unruly};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +104,42 @@ async fn a_server_that_is_about_to_end_says_so_and_serves_on() {
     assert!(Client::connect(address).await.is_err(), "nobody listens any more");
 }
 
+/// Waits until the server ends a connection of HTTP/2, as it should be ended.
+async fn ends(connection: JoinHandle<hyper::Result<()>>) {
+    let ended = tokio::time::timeout(Duration::from_secs(30), connection).await;
+    ended.expect("it ends").unwrap().expect("in good order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_http_2_end_when_the_server_says_that_it_will_and_lose_nothing() {
+    let host = Host::start(&unruly("")).await;
+    let (mut quiet, quiet_connection) = http_2(host.address()).await;
+    assert_eq!(quiet.send_request(http_2_request("/tag?x")).await.unwrap().status(), 200);
+    host.runs(0).await;
+    let (sender, connection) = http_2(host.address()).await;
+    let mut own = sender.clone();
+    let slow =
+        tokio::spawn(async move { own.send_request(http_2_request("/sleep?1500")).await.unwrap() });
+    host.runs(1).await;
+    host.server.announce_end();
+    ends(quiet_connection).await;
+    let response = slow.await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "slept");
+    ends(connection).await;
+    // The server has ended them, not the client, which keeps what it would need for more requests.
+    let none = async |host: &Host| host.metric("sandgrain_connections", &[]).await == 0.0;
+    host.eventually("it has no connection", none).await;
+    drop((quiet, sender));
+    // Who connects now is served, with one request as by HTTP/1.1.
+    let (mut sender, connection) = http_2(host.address()).await;
+    let response = sender.send_request(http_2_request("/tag?new")).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "new");
+    ends(connection).await;
+    assert_eq!(host.status().await["draining"], false);
+    assert!(host.server.drain().await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_end_is_cut_off() {
     let host = Host::start_with(&unruly("limits = { deadline = \"none\" }"), |settings| {
@@ -138,7 +177,6 @@ async fn each_request_has_one_record() {
 /// A collector that takes what it is sent: what it was asked for, and the JSON.
 pub async fn collector()
 -> (std::net::SocketAddr, tokio::sync::mpsc::UnboundedReceiver<(String, serde_json::Value)>) {
-    use http_body_util::BodyExt as _;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
