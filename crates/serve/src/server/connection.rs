@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::stream::Paced;
 use super::{Shared, end_begins, leaving_begins};
 use crate::request;
+use crate::telemetry::records::Malformed;
 
 /// Bytes of a request's headers that a connection takes in at the most; functions have limits of their own below.
 const MAX_HEAD: usize = 128 << 10;
@@ -94,11 +95,18 @@ pub(super) async fn serve(stream: TcpStream, client: SocketAddr, shared: Arc<Sha
         }
     };
     if let Err(error) = ended {
-        // What clients do wrong is theirs to see. What it comes to is in the records of their requests; what was none,
-        // and so has no record, is counted.
+        // What clients do wrong is theirs to see. What it comes to is in the records of their requests; what was none
+        // has one of its own.
         let error: &(dyn std::error::Error + 'static) = &*error;
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+        if let Some(error) = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse()) {
             shared.counts.malformed.fetch_add(1, Ordering::Relaxed);
+            // What is too large is sent one of two others, and a preface of HTTP/2 with something else behind it none.
+            let is_other = error.is_parse_too_large() || error.is_parse_version_h2();
+            shared.records.malformed(&Malformed {
+                client: &client.to_string(),
+                status: (!is_other).then_some(400),
+                detail: &error.to_string(),
+            });
         }
         tracing::debug!(%client, %error, "a connection has ended early");
     }

@@ -61,6 +61,17 @@ pub(crate) struct Access<'a> {
     pub(crate) trace_id: &'a str,
 }
 
+/// Something that cannot be read as a request, with which its connection has ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Malformed<'a> {
+    pub(crate) client: &'a str,
+    /// What the client was sent, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+    /// What is wrong with it. Nothing of what the client has sent.
+    pub(crate) detail: &'a str,
+}
+
 /// A call that failed: the function's crash report. Nothing of the guest's memory is in it but its message.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Crash {
@@ -225,6 +236,13 @@ impl Records {
     pub(crate) fn access(&self, access: &Access<'_>) {
         if self.accesses {
             self.write("access", access);
+        }
+    }
+
+    /// One for each connection, so no more than there could be of requests; there are some if requests have records.
+    pub(crate) fn malformed(&self, malformed: &Malformed<'_>) {
+        if self.accesses {
+            self.write("malformed", malformed);
         }
     }
 

@@ -163,6 +163,8 @@ async fn requests_whose_end_can_be_read_in_two_ways_are_refused() {
         "nonsense\r\n\r\n",
     ];
     let mut refused = 0.0;
+    // Kept, so that none of them has the address of another.
+    let mut clients = Vec::new();
     for request in smuggled {
         let mut client = Client::connect(host.address()).await.unwrap();
         client.send(request.as_bytes()).await.unwrap();
@@ -172,6 +174,7 @@ async fn requests_whose_end_can_be_read_in_two_ways_are_refused() {
         assert!(matches!(answer.status, 400 | 404 | 501), "{request:?}: {}", answer.status);
         assert!(client.is_closed().await, "{request:?}");
         refused += f64::from(u8::from(answer.status != 404));
+        clients.push((request, answer.status, client));
     }
     assert_eq!(host.metric("faas_invocations_total", &[]).await, 0.0);
     let name = "sandgrain_malformed_requests_total";
@@ -190,6 +193,21 @@ async fn requests_whose_end_can_be_read_in_two_ways_are_refused() {
     assert!(client.is_closed().await);
     assert_eq!(host.metric("faas_invocations_total", &[]).await, 1.0);
     serves_on(&host).await;
+    let records = host.records().await;
+    for (request, status, client) in clients {
+        let address = client.stream.local_addr().unwrap().to_string();
+        let told: Vec<_> = records.iter().filter(|record| record["client"] == address).collect();
+        assert_eq!(told.len(), 1, "{request:?}: {told:?}");
+        assert_eq!(told[0]["status"], status, "{request:?}: {told:?}");
+        match told[0]["record"].as_str().unwrap() {
+            // What the server itself refuses is a request.
+            "access" => assert_eq!(told[0]["failure"], "bad_request", "{request:?}: {told:?}"),
+            "malformed" => assert_ne!(told[0]["detail"], "", "{request:?}: {told:?}"),
+            other => panic!("{request:?}: {other}"),
+        }
+    }
+    let malformed = records.iter().filter(|record| record["record"] == "malformed").count();
+    assert!(malformed >= 8, "those that cannot be read: {malformed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
