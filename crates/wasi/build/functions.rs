@@ -214,6 +214,14 @@ fn call(
         }
     }
     let (object, method) = path(resolve, id, item);
+    // A refusal for want of a grant is told by the paths, which the call takes away.
+    let mut tell = "";
+    if package == "filesystem" && error(types, resolve, result.as_ref()).is_some() {
+        let paths = args.iter().zip(&params).filter(|(_, ty)| matches!(ty, Type::String));
+        let paths: Vec<String> = paths.map(|(arg, _)| format!("{arg}.as_bytes()")).collect();
+        writeln!(code, "let paths = named_paths(&[{}]);", paths.join(", ")).unwrap();
+        tell = "state.tell_of_file(&value, &paths); ";
+    }
     if is_overridden(resolve, id, item) {
         let own = match object.as_str() {
             "" => method,
@@ -245,7 +253,7 @@ fn call(
             let err = types.lower(&err);
             write!(
                 code,
-                "match result {{\n{ok}\nErr(error) => {{ let value = {convert}(&mut *view, error)?; out.u8(1); {err} }}\n}}\n"
+                "match result {{\n{ok}\nErr(error) => {{ let value = {convert}(&mut *view, error)?; {tell}out.u8(1); {err} }}\n}}\n"
             )
             .unwrap();
         }

@@ -12,12 +12,11 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::GuestMemory;
 
 use crate::component::{Slot, State};
-use crate::denied::{Denials, MAX_TARGET};
+use crate::denied::{Denials, named_paths};
 use crate::reach::Part;
 use crate::trace::CallTrace;
 use crate::{
-    Cancel, Capability, Error, Function, ListSizes, Stream, Streams, Trace, WasiConfig, open,
-    runtime, sleep,
+    Cancel, Error, Function, ListSizes, Stream, Streams, Trace, WasiConfig, open, runtime, sleep,
 };
 
 /// How many bytes of guest memory one call may make the host copy; wasmtime's own limit.
@@ -277,17 +276,21 @@ impl Wasi {
         error.downcast().unwrap_or_else(|error| Error::Trap(format!("{error:#}")))
     }
 
-    /// Tells of a path that the guest may not use as it wanted to, if the call is about one.
+    /// Tells of what the guest may not do with files, by the paths that its call has named.
     fn tell_denied(&self, function: Function, args: &[u64], memory: &[u8]) {
-        let is_text = |part: &Part| matches!(part, Part::Text);
-        let at = function.parts().iter().position(is_text);
-        let Some(&[path, length, ..]) = at.and_then(|at| args.get(at..)) else { return };
-        let (start, length) = (path as u32 as usize, length as u32 as usize);
-        let path = start.checked_add(length).and_then(|end| memory.get(start..end));
-        let path = path.unwrap_or_default();
-        // One more than is told, so that it is seen to be cut. A guest can pass megabytes.
-        let path = String::from_utf8_lossy(&path[..path.len().min(MAX_TARGET + 1)]);
-        Denials::new(&self.config, &self.trace).tell(Capability::File, &path);
+        // What these say is the other end of a stream's; a file to be written is refused when it is opened.
+        if matches!(function.name(), "fd_read" | "fd_write") {
+            return;
+        }
+        let text = |place: &[u64]| {
+            let (start, length) = (place[0] as u32 as usize, place[1] as u32 as usize);
+            start.checked_add(length).and_then(|end| memory.get(start..end)).unwrap_or_default()
+        };
+        // The argument after a text's address is its length.
+        let places = function.parts().iter().zip(args.windows(2));
+        let texts = places.filter(|(part, _)| matches!(part, Part::Text));
+        let paths: Vec<&[u8]> = texts.map(|(_, place)| text(place)).collect();
+        Denials::new(&self.config, &self.trace).tell_of_file(&named_paths(&paths));
     }
 
     /// Keeps the number of open descriptors, which the library does not tell, and what else is asked about

@@ -9,7 +9,10 @@ use crate::trace::CallTrace;
 use crate::{Trace, WasiConfig};
 
 /// Bytes of what a guest has named that are told. The longest name of a host has 253.
-pub(crate) const MAX_TARGET: usize = 256;
+const MAX_TARGET: usize = 256;
+
+/// What is told where a call has named no path: what it is about is open already.
+const OPEN_FILE: &str = "a descriptor";
 
 /// What a guest needs a grant for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,8 +27,8 @@ pub enum Capability {
     Listen,
     /// To look up the addresses of a name.
     Lookup,
-    /// To open a file or a directory: for writing where only reading is granted, or outside of what is granted. Of
-    /// preview 1, all that is done to files by their paths.
+    /// To do something with a file or a directory: to change it where only reading is granted, or anything at all
+    /// outside of what is granted.
     File,
 }
 
@@ -54,8 +57,9 @@ impl Capability {
 pub struct Denied<'a> {
     /// What it would have needed.
     pub capability: Capability,
-    /// What for, as the guest has named it: a host and a port, a name, an address, a path. It is printable, and cut
-    /// where it is long.
+    /// What for, as the guest has named it: a host and a port, a name, an address, a path, or two paths with a comma
+    /// between them. A socket that is not made is `a socket`, a file that is open already `a descriptor`. It is
+    /// printable, and cut where it is long.
     pub target: &'a str,
     /// What the guest's call is part of, if that is known.
     pub trace: Option<&'a Trace>,
@@ -88,6 +92,19 @@ impl Denials {
         let (target, trace) = (short(target), self.trace.get());
         listener(&Denied { capability, target: &target, trace: trace.as_ref() });
     }
+
+    /// Tells of a file, by the [paths](named_paths) that the guest's call has named, if any.
+    pub(crate) fn tell_of_file(&self, paths: &str) {
+        self.tell(Capability::File, if paths.is_empty() { OPEN_FILE } else { paths });
+    }
+}
+
+/// The paths that a call has named, as they are told. No more of them is copied: a guest can pass megabytes.
+pub(crate) fn named_paths(paths: &[&[u8]]) -> String {
+    // One byte more of each than is told, so that it is seen to be cut.
+    let shown =
+        paths.iter().map(|path| String::from_utf8_lossy(&path[..path.len().min(MAX_TARGET + 1)]));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn short(target: &str) -> String {
@@ -101,7 +118,7 @@ fn short(target: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_TARGET, short};
+    use super::{MAX_TARGET, named_paths, short};
 
     #[test]
     fn what_a_guest_names_is_shown_shortly_and_without_what_a_terminal_obeys() {
@@ -109,5 +126,14 @@ mod tests {
         assert_eq!(short("a\x1b[31m\n"), "a\\u{1b}[31m\\n");
         assert_eq!(short(&"é".repeat(1 << 20)), "é".repeat(MAX_TARGET / 2) + "...");
         assert!(short(&"\u{1b}".repeat(1 << 20)).len() < 1100);
+    }
+
+    #[test]
+    fn all_paths_of_a_call_are_shown_as_far_as_there_is_room() {
+        assert_eq!(named_paths(&[]), "");
+        assert_eq!(named_paths(&[b"a"]), "a");
+        assert_eq!(named_paths(&[b"a\xff", b"b"]), "a\u{fffd}, b");
+        let long = named_paths(&[&[b'x'; 1000], b"b"]);
+        assert_eq!(short(&long), "x".repeat(MAX_TARGET) + "...");
     }
 }

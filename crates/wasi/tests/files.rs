@@ -179,14 +179,20 @@ fn paths_that_are_denied_are_told() {
         assert_eq!(denied.capability, Capability::File);
         send.send(denied.target.to_owned()).unwrap();
     }));
-    guest.open(3, "f", 0, READ).unwrap();
+    let fd = guest.open(3, "f", 0, READ).unwrap();
     assert_eq!(guest.open(3, "none", 0, READ), Err(NOENT));
     assert!(told.try_recv().is_err(), "nothing was denied");
     assert_eq!(guest.open(3, "../f", 0, READ), Err(PERM));
     assert_eq!(guest.open(3, "f", O_TRUNC, WRITE), Err(PERM));
     assert_eq!(guest.path("path_unlink_file", 3, &"x".repeat(300)), PERM);
+    let (p, q) = (PATH as u64, PATH2 as u64);
+    let (f, g) = (guest.put(PATH, b"f"), guest.put(PATH2, b"g"));
+    assert_eq!(guest.call("path_rename", &[3, p, f, 3, q, g]), PERM);
+    assert_eq!(guest.call("path_symlink", &[p, f, 3, q, g]), PERM);
+    assert_eq!(guest.call("fd_filestat_set_size", &[fd.into(), 0]), PERM);
     let told: Vec<_> = told.try_iter().collect();
-    assert_eq!(told, ["../f", "f", &("x".repeat(256) + "...")]);
+    let cut = "x".repeat(256) + "...";
+    assert_eq!(told, ["../f", "f", &cut, "f, g", "f, g", "a descriptor"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::WasiHttpView as _;
 use super::functions::{Entry, Shape};
 use super::overrides;
 use super::state::State;
+use crate::denied::named_paths;
 
 /// What a call comes to: its result for the guest, or why there is none.
 pub(super) type Outcome = wasmtime::Result<Writer>;

@@ -106,14 +106,8 @@ pub(super) async fn descriptor_open_at(
             Err(error) => return Err(error),
         }
     }
-    let named = path.clone();
     let opened =
-        fs::HostDescriptor::open_at(view, directory, path_flags, path, open_flags, flags).await;
-    if opened.as_ref().is_err_and(|e| matches!(e.downcast_ref(), Some(fs::ErrorCode::NotPermitted)))
-    {
-        state.network.denials.tell(Capability::File, &named);
-    }
-    let opened = opened?;
+        fs::HostDescriptor::open_at(view, directory, path_flags, path, open_flags, flags).await?;
     state.books.opened.insert(opened.rep());
     Ok(opened)
 }

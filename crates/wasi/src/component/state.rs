@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Handle;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wasmtime_wasi::{ResourceTable, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -107,6 +108,15 @@ impl State {
     /// Whether the guest was given random numbers.
     pub(crate) fn gave_randomness(&self) -> bool {
         self.books.gave_randomness
+    }
+
+    /// Tells of a call about files, by the paths that it has named, if it was refused for want of a grant. The library
+    /// has one error for that, be it that the call would change what may only be read or that a path leads out; it is
+    /// the one that stands for the host's own `EPERM`, too.
+    pub(super) fn tell_of_file(&self, error: &ErrorCode, paths: &str) {
+        if matches!(error, ErrorCode::NotPermitted) {
+            self.network.denials.tell_of_file(paths);
+        }
     }
 }
 

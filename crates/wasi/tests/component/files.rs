@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use sandgrain_abi::DecodeError;
-use sandgrain_abi::component::{Lift, Reader, Type, Types};
+use sandgrain_abi::component::{Lift, Lower, Reader, Type, Types};
 use sandgrain_wasi::{Access, Capability, WasiConfig};
 use tempfile::TempDir;
 
@@ -14,10 +14,13 @@ use super::denied::heard;
 use super::support::{FILES, Guest, IO, StreamError};
 
 // Cases of `error-code`.
+const BAD_DESCRIPTOR: u32 = 3;
 const EXIST: u32 = 7;
+const INVALID: u32 = 12;
 const INSUFFICIENT_MEMORY: u32 = 22;
 const NAME_TOO_LONG: u32 = 18;
 const NO_ENTRY: u32 = 20;
+const NOT_EMPTY: u32 = 25;
 const NOT_PERMITTED: u32 = 31;
 const READ_ONLY_OR_PERMITTED: [u32; 2] = [33, NOT_PERMITTED];
 const UNSUPPORTED: u32 = 27;
@@ -30,6 +33,9 @@ const READ: u8 = 1;
 const WRITE: u8 = 2;
 const MUTATE_DIRECTORY: u8 = 32;
 const FOLLOW: u8 = 1;
+
+/// A case of `new-timestamp`.
+const NOW: u32 = 1;
 
 // Cases of `descriptor-type`.
 const A_DIRECTORY: u32 = 3;
@@ -93,6 +99,18 @@ impl Files {
     fn of_path<T: for<'a> Lift<'a>>(&mut self, name: &str, path: &str) -> Result<T, u32> {
         let args = (self.root, path);
         self.guest.call(FILES, &format!("[method]descriptor.{name}"), args)
+    }
+
+    /// Makes a call that fails, and returns its error.
+    fn failure(&mut self, name: &str, args: impl Lower) -> u32 {
+        let done: Result<(), u32> =
+            self.guest.call(FILES, &format!("[method]descriptor.{name}"), args);
+        done.expect_err(name)
+    }
+
+    /// Makes a call that is not permitted.
+    fn refused(&mut self, name: &str, args: impl Lower) {
+        assert_eq!(self.failure(name, args), NOT_PERMITTED, "{name}");
     }
 }
 
@@ -217,17 +235,71 @@ fn nothing_outside_of_a_granted_directory_is_reached() {
 }
 
 #[test]
-fn what_may_not_be_opened_is_told() {
+fn what_is_not_granted_is_told_by_its_paths() {
     let (config, told) = heard(WasiConfig::new());
     let mut files = Files::with(Access::ReadOnly, config);
-    files.open("file", 0, READ).unwrap();
+    let (root, file) = (files.root, files.open("file", 0, READ).unwrap());
+    let is_told = |expected: &[&str]| {
+        for path in expected {
+            assert_eq!(told.try_recv().unwrap(), (Capability::File, (*path).to_owned(), None));
+        }
+        assert!(told.try_recv().is_err(), "each once");
+    };
+    is_told(&[]);
+    // Changes.
+    files.refused("open-at", (root, FOLLOW, "sub/new", CREATE, WRITE));
+    files.refused("create-directory-at", (root, "new"));
+    files.refused("remove-directory-at", (root, "sub"));
+    files.refused("unlink-file-at", (root, "file"));
+    files.refused("set-times-at", (root, FOLLOW, "file", NOW, NOW));
+    is_told(&["sub/new", "new", "sub", "file", "file"]);
+    files.refused("rename-at", (root, "file", root, "moved"));
+    files.refused("symlink-at", (root, "file", "points"));
+    files.refused("link-at", (root, 0_u8, "file", root, "also"));
+    is_told(&["file, moved", "file, points", "file, also"]);
+    // What is open has no path.
+    files.refused("write", (file, &b"x"[..], 0_u64));
+    files.refused("write-via-stream", (file, 0_u64));
+    files.refused("append-via-stream", file);
+    files.refused("set-size", (file, 0_u64));
+    files.refused("set-times", (root, NOW, NOW));
+    is_told(&["a descriptor"; 5]);
+    // What is outside.
+    files.refused("open-at", (root, FOLLOW, "../x", 0_u8, READ));
+    files.refused("stat-at", (root, 0_u8, "../x"));
+    files.refused("metadata-hash-at", (root, FOLLOW, "sub/../../x"));
+    files.refused("readlink-at", (root, "../x"));
+    is_told(&["../x", "../x", "sub/../../x", "../x"]);
+}
+
+#[test]
+fn a_way_out_is_told_also_where_everything_is_granted() {
+    let (config, told) = heard(WasiConfig::new());
+    let mut files = Files::with(Access::ReadWrite, config);
+    let root = files.root;
+    files.refused("rename-at", (root, "file", root, "../moved"));
+    files.refused("symlink-at", (root, "/etc/passwd", "mine"));
+    let told: Vec<_> = told.try_iter().map(|(_, target, _)| target).collect();
+    assert_eq!(told, ["file, ../moved", "/etc/passwd, mine"]);
+}
+
+#[test]
+fn what_fails_for_another_reason_is_not_told() {
+    let (config, told) = heard(WasiConfig::new());
+    let mut files = Files::with(Access::ReadWrite, config);
+    let (root, file) = (files.root, files.open("file", 0, READ).unwrap());
+    fs::write(files.path("sub/inner"), "").unwrap();
     assert_eq!(files.open("none", 0, READ), Err(NO_ENTRY));
+    assert_eq!(files.open("file", CREATE | EXCLUSIVE, WRITE), Err(EXIST));
+    assert_eq!(files.failure("create-directory-at", (root, "sub")), EXIST);
+    assert_eq!(files.failure("remove-directory-at", (root, "sub")), NOT_EMPTY);
+    assert_eq!(files.failure("unlink-file-at", (root, "none")), NO_ENTRY);
+    assert_eq!(files.failure("rename-at", (root, "none", root, "moved")), NO_ENTRY);
+    assert_eq!(files.failure("stat-at", (root, FOLLOW, "none")), NO_ENTRY);
+    assert_eq!(files.failure("readlink-at", (root, "file")), INVALID);
+    // It was opened to be read, by a guest that may write it.
+    assert_eq!(files.failure("write", (file, &b"x"[..], 0_u64)), BAD_DESCRIPTOR);
     assert!(told.try_recv().is_err(), "nothing was denied");
-    for (path, create, flags) in [("../x", 0, READ), ("sub/new", CREATE, WRITE)] {
-        assert_eq!(files.open(path, create, flags), Err(NOT_PERMITTED), "{path}");
-        assert_eq!(told.try_recv().unwrap(), (Capability::File, path.to_owned(), None));
-    }
-    assert!(told.try_recv().is_err(), "each once");
 }
 
 #[test]
