@@ -25,7 +25,7 @@ pub enum Capability {
     Udp,
     /// To listen at an address of this machine, or to be bound to it.
     Listen,
-    /// To look up the addresses of a name.
+    /// To look up the addresses of a name, or to be given one of them.
     Lookup,
     /// To do something with a file or a directory: to change it where only reading is granted, or anything at all
     /// outside of what is granted.
@@ -58,8 +58,8 @@ pub struct Denied<'a> {
     /// What it would have needed.
     pub capability: Capability,
     /// What for, as the guest has named it: a host and a port, a name, an address, a path, or two paths with a comma
-    /// between them. A socket that is not made is `a socket`, a file that is open already `a descriptor`. It is
-    /// printable, and cut where it is long.
+    /// between them. Of an address that is not given to it, the name too: `10.1.2.3 of example.com`. A socket that is
+    /// not made is `a socket`, a file that is open already `a descriptor`. It is printable, and cut where it is long.
     pub target: &'a str,
     /// What the guest's call is part of, if that is known.
     pub trace: Option<&'a Trace>,

@@ -120,12 +120,13 @@ impl Network {
         is_allowed
     }
 
-    /// Keeps an address that a name was found to have, if it may be used at all.
+    /// Keeps an address that a [normalized](normalized) name was found to have, if it may be used at all.
     pub(crate) fn learn(&self, name: &str, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let Grants { tcp, udp, .. } = &self.grants;
         let explicit = |grant: &Destination| grant.has_address_at_any_port(address);
         if !addresses::is_public(address) && !tcp.iter().chain(udp).any(explicit) {
+            self.denials.tell(Capability::Lookup, &format!("{address} of {name}"));
             return false;
         }
         let mut learned = lock(&self.learned);

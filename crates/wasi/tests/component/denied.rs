@@ -7,7 +7,7 @@ use sandgrain_wasi::{Capability, Trace, WasiConfig};
 
 use super::http::{Code, DENIED, IP_PROHIBITED, REFUSED};
 use super::outgoing::{config, get};
-use super::sockets::{ACCESS_DENIED, TCP, allow, look_up};
+use super::sockets::{ACCESS_DENIED, Found, TCP, allow, look_up};
 use super::support::Guest;
 
 /// What is told of: what would be needed, what for, and the trace's parent.
@@ -67,4 +67,20 @@ fn of_sockets_addresses_and_names() {
     is_told(&told, Capability::Listen, "127.0.0.1:6");
     assert_eq!(look_up(&mut guest, "example.com"), Err(ACCESS_DENIED));
     is_told(&told, Capability::Lookup, "example.com");
+}
+
+#[test]
+fn of_an_address_that_is_withheld_from_a_name() {
+    let (config, told) = heard(WasiConfig::new());
+    // A machine may have given itself an address of IPv6, too.
+    let mut granted = vec!["localhost:*".to_owned(), "[::1]:*".to_owned()];
+    let mut guest = Guest::new(allow(config.clone(), &granted, &[], &[]));
+    let local = Found::V4([127, 0, 0, 1]);
+    assert!(!look_up(&mut guest, "LOCALHOST.").unwrap().contains(&local));
+    is_told(&told, Capability::Lookup, "127.0.0.1 of localhost");
+
+    granted.push("127.0.0.1:*".to_owned());
+    let mut guest = Guest::new(allow(config, &granted, &[], &[]));
+    assert!(look_up(&mut guest, "localhost").unwrap().contains(&local));
+    assert!(told.try_recv().is_err(), "it was granted");
 }
