@@ -144,7 +144,14 @@ impl Workers {
     /// A guest of a snapshot, with copies of these pages.
     pub(crate) fn make(&self, snapshot: &Snapshot, pages: &PageSet) -> Result<Remote> {
         let worker = self.with_room(snapshot)?;
-        Remote::make(self, worker, snapshot, pages)
+        match Remote::make(self, Arc::clone(&worker), snapshot, pages) {
+            // Most likely it had ended before, and nobody had noticed. Only once: a guest that ends workers would end all.
+            Err(error) if worker.is_lost() => {
+                tracing::debug!(%error, "a guest is made in another worker process");
+                Remote::make(self, self.with_room(snapshot)?, snapshot, pages)
+            }
+            made => made,
+        }
     }
 
     /// A worker with room for another guest, which is counted from now on.

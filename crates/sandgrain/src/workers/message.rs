@@ -40,7 +40,7 @@ pub(super) enum Control {
 
 /// The worker's only message there.
 #[derive(Debug)]
-pub(super) enum Begun {
+pub(super) enum Readiness {
     /// It has opened what it needs, and confined itself.
     Ready(Origin),
     /// It could not.
@@ -278,7 +278,7 @@ impl Encode for Control {
     }
 }
 
-impl Encode for Begun {
+impl Encode for Readiness {
     fn encode(&self, out: &mut Encoder<'_>) {
         match self {
             Self::Ready(origin) => {

@@ -1,8 +1,9 @@
 //! What a worker says is anybody's: whatever it is, it ends in a value or an error, and the next sandbox works.
 
 use super::line::Line;
-use super::message::{Ask, Begun, Call, Control, MAX_TOLD, Part, Reply, Run, Told};
+use super::message::{Ask, Call, Control, MAX_TOLD, Part, Readiness, Reply, Run, Told};
 use super::window::{Rooms, Source, Window};
+use super::worker::Worker;
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
 use crate::limits::Limits;
@@ -10,7 +11,7 @@ use crate::linear_memory::LinearMemory;
 use proptest::prelude::*;
 use sandgrain_abi::message::{Command, HostReply, Outcome};
 use sandgrain_abi::{Encode, Value};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -99,7 +100,7 @@ fn messages_are_read_as_they_were_written() {
     }
     round_trip(&Control::Line { background: true });
     round_trip(&Control::Stop { guest: 1, turn: 2 });
-    round_trip(&Begun::Failed("no".to_owned()));
+    round_trip(&Readiness::Failed("no".to_owned()));
 }
 
 #[test]
@@ -143,7 +144,7 @@ proptest! {
     #[test]
     fn any_bytes_of_a_worker_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Told::decode_from(&bytes);
-        let _ = Begun::decode_from(&bytes);
+        let _ = Readiness::decode_from(&bytes);
     }
 }
 
@@ -320,4 +321,25 @@ proptest! {
         drop(window);
         prop_assert_eq!(memory.bytes, expected);
     }
+}
+
+#[test]
+fn of_lines_that_nobody_talks_on_some_are_kept() {
+    let (first, _its) = UnixStream::pair().expect("a pair");
+    let (worker, _control) = Worker::played(Line::new(first));
+    let mut ends = Vec::new();
+    for background in [false, true] {
+        for _ in 0..20 {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            worker.keep(Line::new(ours), background);
+            theirs.set_nonblocking(true).expect("a socket");
+            ends.push(theirs);
+        }
+    }
+    let is_kept =
+        |end: &mut UnixStream| end.read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+    let kept = ends.iter_mut().map(is_kept).collect::<Vec<_>>();
+    // With the one that it had.
+    assert_eq!(kept[..20].iter().filter(|kept| **kept).count(), 15);
+    assert_eq!(kept[20..].iter().filter(|kept| **kept).count(), 16);
 }

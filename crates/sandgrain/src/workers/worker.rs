@@ -2,7 +2,7 @@
 
 use super::line::{self, Line};
 use super::lock;
-use super::message::{Ask, Begun, Control, Told};
+use super::message::{Ask, Control, Readiness, Told};
 use super::talk::{Pace, Talk};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// the rest.
 const DESCRIPTORS_EACH: u64 = 4;
 const DESCRIPTORS: u64 = 512;
+/// Lines of each kind that are kept while nobody talks on them: more than CPUs that could be busy with what is said.
+const IDLE_LINES: usize = 16;
 /// How often whoever waits for a worker looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -128,12 +130,12 @@ impl Worker {
         let sandboxes = u64::try_from(sandboxes).unwrap_or(u64::MAX);
         let descriptors = sandboxes.saturating_mul(DESCRIPTORS_EACH).saturating_add(DESCRIPTORS);
         let begin = Control::Begin { origin, device: device.clone(), descriptors };
-        match worker.command(&begin, &[]).and_then(|()| worker.begun()) {
-            Ok(Begun::Ready(_)) => {
+        match worker.command(&begin, &[]).and_then(|()| worker.readiness()) {
+            Ok(Readiness::Ready(_)) => {
                 tracing::debug!(id = worker.id, "a worker process has begun");
                 Ok(worker)
             }
-            Ok(Begun::Failed(why)) => {
+            Ok(Readiness::Failed(why)) => {
                 Err(Error::Host(format!("a worker process could not begin: {}", printable(&why))))
             }
             Err(error) => {
@@ -174,10 +176,10 @@ impl Worker {
         (worker, theirs)
     }
 
-    fn begun(&self) -> io::Result<Begun> {
+    fn readiness(&self) -> io::Result<Readiness> {
         sockopt::set_socket_timeout(&self.control, sockopt::Timeout::Recv, Some(PATIENCE))?;
-        let begun = line::receive_packet(self.control.as_fd(), &mut Vec::new())?;
-        begun.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        let readiness = line::receive_packet(self.control.as_fd(), &mut Vec::new())?;
+        readiness.ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Sends a message on the control socket, without ever waiting.
@@ -273,9 +275,12 @@ impl Worker {
         Ok(Talk::new(Arc::clone(self), line, background, stop.cloned()))
     }
 
-    /// Keeps a line that nobody talks on.
+    /// Keeps a line that nobody talks on, unless there are enough: with one more, the thread at its other end goes.
     pub(super) fn keep(&self, line: Line, background: bool) {
-        lock(self.lines(background)).push(line);
+        let mut lines = lock(self.lines(background));
+        if lines.len() < IDLE_LINES {
+            lines.push(line);
+        }
     }
 
     fn lines(&self, background: bool) -> &Mutex<Vec<Line>> {

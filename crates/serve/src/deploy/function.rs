@@ -136,21 +136,11 @@ impl Function {
         if let Some(sandbox) = self.pool.take_ready(&self.tenant) {
             return Ok(TakenVm { sandbox, is_cold: false });
         }
-        let made = match self.make_vm().await {
-            // Its worker has died, perhaps of another function. Nothing of the request has run: another may have it.
-            Err(sandgrain::Error::Host(error)) => {
-                tracing::debug!(function = &*self.id, error, "no VM at first");
-                self.make_vm().await
-            }
-            made => made,
-        };
-        Ok(TakenVm { sandbox: made?, is_cold: true })
-    }
-
-    async fn make_vm(&self) -> sandgrain::Result<Pooled> {
         let (pool, tenant) = (Arc::clone(&self.pool), Arc::clone(&self.tenant));
         let taken = tokio::task::spawn_blocking(move || pool.take(&tenant)).await;
-        taken.unwrap_or_else(|error| Err(sandgrain::Error::Host(format!("making a VM: {error}"))))
+        let made = taken
+            .unwrap_or_else(|error| Err(sandgrain::Error::Host(format!("making a VM: {error}"))));
+        Ok(TakenVm { sandbox: made?, is_cold: true })
     }
 
     /// That no VMs can be made for it, and why, if that is so.

@@ -140,7 +140,8 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
     let method = request.method().clone();
     let (give, answered) = Give::new();
     let (story, limit) = (Arc::clone(&under_way.story), under_way.function.limits.response_body);
-    let task = tokio::spawn(async move {
+    // It is some kilobytes, which `spawn` would move several times.
+    let task = tokio::spawn(Box::pin(async move {
         let mut under_way = under_way;
         let begun = Instant::now();
         let own = give.clone();
@@ -150,7 +151,7 @@ pub(super) async fn handler(under_way: UnderWay, request: Request<Upload>) -> Re
         let result = handled.await;
         under_way.story.called(begun);
         under_way.settle(result.err(), &give);
-    });
+    }));
     finish(method, story, limit, answered, task.abort_handle()).await
 }
 

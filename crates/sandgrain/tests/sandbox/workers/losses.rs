@@ -78,6 +78,23 @@ fn a_killed_worker_is_replaced() {
 }
 
 #[test]
+fn a_worker_whose_end_nobody_has_noticed_costs_no_sandbox() {
+    let (snapshot, workers) = (counter(), workers());
+    let build = || snapshot.sandbox().workers(&workers).build().expect("a sandbox");
+    let _in_it = build();
+    let lost = workers.processes()[0].0;
+    kill(lost);
+    // Until it has ended, but for its status, which nobody asks for.
+    let stat = || std::fs::read_to_string(format!("/proc/{lost}/stat")).expect("its state");
+    while !stat().contains(") Z ") {
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(workers.processes()[0].0, lost);
+    assert_eq!(add(&mut build(), 1), 1);
+    assert!(workers.processes().iter().all(|(process, _)| *process != lost));
+}
+
+#[test]
 fn workers_end_with_their_sandboxes() {
     let (snapshot, workers) = (counter(), workers().sandboxes_each(1));
     let build = || snapshot.sandbox().workers(&workers).build().expect("a sandbox");
