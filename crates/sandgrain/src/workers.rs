@@ -17,6 +17,7 @@ mod remote;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod window;
 mod worker;
 
@@ -30,6 +31,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use watch::watch;
 use window::Rooms;
 use worker::{ASKED, Worker};
 pub(crate) use worker::{Device, in_background};
@@ -40,8 +42,8 @@ const SANDBOXES_EACH: usize = 64;
 /// Worker processes, which sandboxes are [made in](crate::SandboxBuilder::workers). Cheap to clone. They are
 /// started as they are needed, and end when they are not, or with the last clone and the last sandbox.
 ///
-/// A worker that ends, or does not do as it is told, takes the sandboxes in it along: their calls fail, and new
-/// ones are made in another.
+/// A worker that ends, or does not do as it is told, takes the sandboxes in it along: their calls fail, also while a
+/// guest waits in [`Sandbox::call_async`](crate::Sandbox::call_async), and new ones are made in another.
 ///
 /// ```no_run
 /// use sandgrain::{Engine, Module, Pool, Sandbox, Workers};
@@ -129,12 +131,14 @@ impl Workers {
         alive.map(|worker| (worker.id(), worker.guests().load(Ordering::Acquire))).collect()
     }
 
-    /// Ends the one with this process number, say since it takes more memory than there is for it. Calls in it fail with
-    /// an [`Error::Host`] that says why. `false`: there is none.
+    /// Ends the worker process with this number, if it is [one of these](Self::processes), because it has more memory than
+    /// it may have, say: the sandboxes in it are lost, and their calls fail with an [`Error::Host`] that says why. New ones
+    /// are made in another. Whether there was such a process that was not lost already.
     pub fn end_process(&self, process: u32, why: &str) -> bool {
-        let workers = self.workers();
-        let worker = workers.iter().find(|worker| worker.id() == process && !worker.is_lost());
-        worker.inspect(|worker| worker.kill(why)).is_some()
+        // One that is lost may have given its number to another.
+        let is_it = |worker: &&Arc<Worker>| worker.id() == process && !worker.is_lost();
+        let worker = self.workers().iter().find(is_it).cloned();
+        worker.is_some_and(|worker| worker.kill(why))
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
@@ -143,19 +147,22 @@ impl Workers {
 
     /// A guest of a snapshot, with copies of these pages.
     pub(crate) fn make(&self, snapshot: &Snapshot, pages: &PageSet) -> Result<Remote> {
-        let worker = self.with_room(snapshot)?;
-        match Remote::make(self, Arc::clone(&worker), snapshot, pages) {
-            // Most likely it had ended before, and nobody had noticed. Only once: a guest that ends workers would end all.
-            Err(error) if worker.is_lost() => {
-                tracing::debug!(%error, "a guest is made in another worker process");
-                Remote::make(self, self.with_room(snapshot)?, snapshot, pages)
-            }
-            made => made,
+        let (worker, is_new) = self.with_room(snapshot)?;
+        let made = Remote::make(self, Arc::clone(&worker), snapshot, pages);
+        if let Err(error) = &made
+            && !is_new
+            && worker.is_lost()
+        {
+            // It has ended since it was last asked for something. Nothing of the guest has run: another may have it.
+            tracing::debug!(%error, "a sandbox is made in another worker process");
+            let (worker, _) = self.with_room(snapshot)?;
+            return Remote::make(self, worker, snapshot, pages);
         }
+        made
     }
 
-    /// A worker with room for another guest, which is counted from now on.
-    fn with_room(&self, snapshot: &Snapshot) -> Result<Arc<Worker>> {
+    /// A worker with room for another guest, which is counted from now on, and whether it has just been started.
+    fn with_room(&self, snapshot: &Snapshot) -> Result<(Arc<Worker>, bool)> {
         // Locked while one is started: whoever wants another can use the same.
         let mut workers = self.workers();
         workers.retain(|worker| !worker.is_lost());
@@ -163,6 +170,7 @@ impl Workers {
         let guests = |worker: &Arc<Worker>| worker.guests().load(Ordering::Acquire);
         // The fullest one: so those that are not needed any more get empty.
         let roomy = workers.iter().filter(|worker| guests(worker) < most).max_by_key(|w| guests(w));
+        let is_new = roomy.is_none();
         let worker = match roomy {
             Some(worker) => Arc::clone(worker),
             None => {
@@ -170,12 +178,16 @@ impl Workers {
                 let origin = Origin::here(&*platform.hypervisor);
                 let worker = Worker::start(&self.inner.program, most, &platform.device, origin)?;
                 let worker = Arc::new(worker);
+                if let Err(error) = watch(&worker) {
+                    // Then its end is seen when it is asked for something.
+                    tracing::warn!(%error, id = worker.id(), "a worker process is not watched");
+                }
                 workers.push(Arc::clone(&worker));
                 worker
             }
         };
         worker.guests().fetch_add(1, Ordering::AcqRel);
-        Ok(worker)
+        Ok((worker, is_new))
     }
 
     /// A worker has a guest less. Those without any end, but for one that the next guest can use.

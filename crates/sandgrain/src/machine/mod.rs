@@ -12,7 +12,7 @@ pub(crate) mod memories;
 pub(crate) mod plan;
 pub(crate) mod program;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guest::GuestImage;
 use crate::host::Host;
 use crate::learned::PageSet;
@@ -20,6 +20,8 @@ use crate::linear_memory::LinearMemory;
 use crate::module::Module;
 use crate::stats::Stats;
 use sandgrain_abi::message::{Command, Outcome, Queued};
+use std::future::pending;
+use std::pin::Pin;
 
 /// How far a guest has come with what it was told.
 #[derive(Debug)]
@@ -98,6 +100,10 @@ pub(crate) trait Machine: Send {
     /// Whether it is known to be gone.
     fn is_lost(&self) -> bool {
         false
+    }
+    /// The error that its calls fail with, once it is gone: for those that wait for something else meanwhile.
+    fn loss(&self) -> Pin<Box<dyn Future<Output = Error> + Send>> {
+        Box::pin(pending())
     }
     /// Makes the guest what it was when the image was taken that it was made from. `false`: it could not, and
     /// must not be used any more.

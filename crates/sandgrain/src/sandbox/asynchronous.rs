@@ -19,6 +19,7 @@ use std::mem;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -143,9 +144,14 @@ impl Underway<'_> {
             let started = Instant::now();
             let cancel = self.sandbox.host.cancel.clone();
             let mut answered = pin!(cancel.wait_for(pending));
+            let mut loss = self.sandbox.machine.loss();
             let told = &mut self.sandbox.on_wait;
             let answer = poll_fn(|context| {
-                let polled = answered.as_mut().poll(context);
+                let polled = match answered.as_mut().poll(context) {
+                    Poll::Ready(answer) => Poll::Ready(answer.map_err(|_cancelled| None)),
+                    // There is nobody any more to be answered.
+                    Poll::Pending => loss.as_mut().poll(context).map(|error| Err(Some(error))),
+                };
                 if polled.is_pending()
                     && let Some(told) = told
                 {
@@ -155,7 +161,8 @@ impl Underway<'_> {
             })
             .await;
             self.sandbox.machine.stats().host += started.elapsed();
-            let answer = answer.map_err(|_cancelled| self.sandbox.host.cancelled())?;
+            let answer =
+                answer.map_err(|error| error.unwrap_or_else(|| self.sandbox.host.cancelled()))?;
             self.sandbox.host.answer = Some(answer);
             step = Step::Resume;
         }

@@ -38,9 +38,9 @@ pub(super) enum Control {
     Stop { guest: u64, turn: u64 },
 }
 
-/// The worker's only message there.
+/// How a worker has begun: its only message there.
 #[derive(Debug)]
-pub(super) enum Readiness {
+pub(super) enum Beginning {
     /// It has opened what it needs, and confined itself.
     Ready(Origin),
     /// It could not.
@@ -278,7 +278,7 @@ impl Encode for Control {
     }
 }
 
-impl Encode for Readiness {
+impl Encode for Beginning {
     fn encode(&self, out: &mut Encoder<'_>) {
         match self {
             Self::Ready(origin) => {

@@ -3,7 +3,7 @@
 use super::calls::{Calls, change, piece, wait_on};
 use super::line::{Line, receive_packet, send_packet};
 use super::lock;
-use super::message::{Ask, Control, MAX_ASKED, Readiness, Told, bytes_of, runs};
+use super::message::{Ask, Beginning, Control, MAX_ASKED, Told, bytes_of, runs};
 use super::worker::Device;
 use crate::error::{Error, Result};
 use crate::guest::{Guest, GuestImage};
@@ -52,11 +52,11 @@ pub(super) fn run() -> io::Result<()> {
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     let worker = match begin(control.as_fd()) {
         Ok((worker, origin)) => {
-            send_packet(control.as_fd(), &Readiness::Ready(origin), &[], SendFlags::empty())?;
+            send_packet(control.as_fd(), &Beginning::Ready(origin), &[], SendFlags::empty())?;
             Arc::new(worker)
         }
         Err(error) => {
-            let failed = Readiness::Failed(error.to_string());
+            let failed = Beginning::Failed(error.to_string());
             return send_packet(control.as_fd(), &failed, &[], SendFlags::empty());
         }
     };

@@ -20,6 +20,7 @@ use crate::stop::Target;
 use sandgrain_abi::layout::PAGE_SIZE;
 use sandgrain_abi::message::Command;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -417,6 +418,10 @@ impl Machine for Remote {
 
     fn is_lost(&self) -> bool {
         self.worker.is_lost()
+    }
+
+    fn loss(&self) -> Pin<Box<dyn Future<Output = Error> + Send>> {
+        Box::pin(Arc::clone(&self.worker).loss())
     }
 
     fn reset(&mut self, _: &GuestImage) -> Result<bool> {

@@ -1,9 +1,9 @@
 //! What a worker says is anybody's: whatever it is, it ends in a value or an error, and the next sandbox works.
 
 use super::line::Line;
-use super::message::{Ask, Call, Control, MAX_TOLD, Part, Readiness, Reply, Run, Told};
+use super::message::{Ask, Beginning, Call, Control, MAX_TOLD, Part, Reply, Run, Told};
 use super::window::{Rooms, Source, Window};
-use super::worker::Worker;
+use super::worker::{MAX_IDLE, Worker};
 use crate::error::{Error, Result};
 use crate::learned::PageSet;
 use crate::limits::Limits;
@@ -11,7 +11,7 @@ use crate::linear_memory::LinearMemory;
 use proptest::prelude::*;
 use sandgrain_abi::message::{Command, HostReply, Outcome};
 use sandgrain_abi::{Encode, Value};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ fn messages_are_read_as_they_were_written() {
     }
     round_trip(&Control::Line { background: true });
     round_trip(&Control::Stop { guest: 1, turn: 2 });
-    round_trip(&Readiness::Failed("no".to_owned()));
+    round_trip(&Beginning::Failed("no".to_owned()));
 }
 
 #[test]
@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn any_bytes_of_a_worker_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Told::decode_from(&bytes);
-        let _ = Readiness::decode_from(&bytes);
+        let _ = Beginning::decode_from(&bytes);
     }
 }
 
@@ -220,6 +220,30 @@ fn what_there_is_no_room_for_is_sent_later() {
     assert!(matches!(told, Ok(Told::Bytes(bytes)) if bytes.len() == 2 << 20));
     // What has room is sent whole.
     assert!(ours.begin_to_send(&Told::Done).expect("a line"));
+}
+
+#[test]
+fn of_lines_that_nobody_talks_on_no_more_are_kept_than_are_of_use() {
+    fn is_open(mut end: &UnixStream) -> bool {
+        end.set_nonblocking(true).expect("a socket");
+        // Nothing was ever said.
+        end.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+    let pair = || UnixStream::pair().expect("a pair");
+    let (ours, theirs) = pair();
+    let (worker, _control) = Worker::played(Line::new(ours));
+    let mut foreground = vec![theirs];
+    let mut background = Vec::new();
+    for (ends, is_background) in [(&mut foreground, false), (&mut background, true)] {
+        for _ in 0..MAX_IDLE + 5 {
+            let (ours, theirs) = pair();
+            worker.keep(Line::new(ours), is_background);
+            ends.push(theirs);
+        }
+        let open: Vec<bool> = ends.iter().map(is_open).collect();
+        assert!(open[..MAX_IDLE].iter().all(|open| *open), "{open:?}");
+        assert!(!open[MAX_IDLE..].iter().any(|open| *open), "{open:?}");
+    }
 }
 
 /// A memory that is somewhere else, of which every piece that is asked for is written down.
@@ -321,25 +345,4 @@ proptest! {
         drop(window);
         prop_assert_eq!(memory.bytes, expected);
     }
-}
-
-#[test]
-fn of_lines_that_nobody_talks_on_some_are_kept() {
-    let (first, _its) = UnixStream::pair().expect("a pair");
-    let (worker, _control) = Worker::played(Line::new(first));
-    let mut ends = Vec::new();
-    for background in [false, true] {
-        for _ in 0..20 {
-            let (ours, theirs) = UnixStream::pair().expect("a pair");
-            worker.keep(Line::new(ours), background);
-            theirs.set_nonblocking(true).expect("a socket");
-            ends.push(theirs);
-        }
-    }
-    let is_kept =
-        |end: &mut UnixStream| end.read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
-    let kept = ends.iter_mut().map(is_kept).collect::<Vec<_>>();
-    // With the one that it had.
-    assert_eq!(kept[..20].iter().filter(|kept| **kept).count(), 15);
-    assert_eq!(kept[20..].iter().filter(|kept| **kept).count(), 16);
 }

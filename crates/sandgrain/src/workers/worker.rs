@@ -2,7 +2,7 @@
 
 use super::line::{self, Line};
 use super::lock;
-use super::message::{Ask, Control, Readiness, Told};
+use super::message::{Ask, Beginning, Control, Told};
 use super::talk::{Pace, Talk};
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -10,9 +10,11 @@ use crate::store::Origin;
 use rustix::net::{SendFlags, sockopt};
 use sandgrain_abi::Encoder;
 use sandgrain_abi::text::printable;
+use sandgrain_wasi::Cancel;
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
+use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -32,8 +34,10 @@ const GRACE: Duration = Duration::from_secs(2);
 /// the rest.
 const DESCRIPTORS_EACH: u64 = 4;
 const DESCRIPTORS: u64 = 512;
-/// Lines of each kind that are kept while nobody talks on them: more than CPUs that could be busy with what is said.
-const IDLE_LINES: usize = 16;
+/// Lines of each kind that are kept while nobody talks on them. Each costs two descriptors and a thread of the worker's
+/// with its part of the heap; a new one costs the start of that thread. More of them are of use only where the number of
+/// calls under way in one worker goes up and down by more than this, again and again.
+pub(super) const MAX_IDLE: usize = 16;
 /// How often whoever waits for a worker looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -70,8 +74,10 @@ pub(super) struct Worker {
     guests: AtomicUsize,
     next: AtomicU64,
     lost: AtomicBool,
-    /// Why it was killed, for those who notice only that it is gone.
-    killed_for: OnceLock<String>,
+    /// Why it was killed, if that is why it is lost.
+    killed: OnceLock<String>,
+    /// Cancelled when its process has ended, for those who await that.
+    ended: Cancel,
 }
 
 struct Known {
@@ -130,12 +136,12 @@ impl Worker {
         let sandboxes = u64::try_from(sandboxes).unwrap_or(u64::MAX);
         let descriptors = sandboxes.saturating_mul(DESCRIPTORS_EACH).saturating_add(DESCRIPTORS);
         let begin = Control::Begin { origin, device: device.clone(), descriptors };
-        match worker.command(&begin, &[]).and_then(|()| worker.readiness()) {
-            Ok(Readiness::Ready(_)) => {
+        match worker.command(&begin, &[]).and_then(|()| worker.beginning()) {
+            Ok(Beginning::Ready(_)) => {
                 tracing::debug!(id = worker.id, "a worker process has begun");
                 Ok(worker)
             }
-            Ok(Readiness::Failed(why)) => {
+            Ok(Beginning::Failed(why)) => {
                 Err(Error::Host(format!("a worker process could not begin: {}", printable(&why))))
             }
             Err(error) => {
@@ -160,7 +166,8 @@ impl Worker {
             guests: AtomicUsize::new(0),
             next: AtomicU64::new(1),
             lost: AtomicBool::new(false),
-            killed_for: OnceLock::new(),
+            killed: OnceLock::new(),
+            ended: Cancel::new(),
         }
     }
 
@@ -176,10 +183,10 @@ impl Worker {
         (worker, theirs)
     }
 
-    fn readiness(&self) -> io::Result<Readiness> {
+    fn beginning(&self) -> io::Result<Beginning> {
         sockopt::set_socket_timeout(&self.control, sockopt::Timeout::Recv, Some(PATIENCE))?;
-        let readiness = line::receive_packet(self.control.as_fd(), &mut Vec::new())?;
-        readiness.ok_or_else(|| ErrorKind::UnexpectedEof.into())
+        let beginning = line::receive_packet(self.control.as_fd(), &mut Vec::new())?;
+        beginning.ok_or_else(|| ErrorKind::UnexpectedEof.into())
     }
 
     /// Sends a message on the control socket, without ever waiting.
@@ -217,13 +224,17 @@ impl Worker {
         }
     }
 
-    /// Kills it: it does not do what it should.
-    pub(super) fn kill(&self, why: &str) {
-        if self.killed_for.set(why.to_owned()).is_ok() && !self.lost.swap(true, Ordering::AcqRel) {
+    /// Kills it, because it does not do what it should, say. Whether it was not lost before.
+    pub(super) fn kill(&self, why: &str) -> bool {
+        let is_news = !self.lost.swap(true, Ordering::AcqRel);
+        if is_news {
             tracing::warn!(id = self.id, why, "a worker process is killed");
+            // Before its lines are closed, by which others come to ask why.
+            let _ = self.killed.set(why.to_owned());
         }
         // It may have ended by itself.
         let _ = lock(&self.child).kill();
+        is_news
     }
 
     /// How the process has ended. One that has not by now is made to.
@@ -240,6 +251,23 @@ impl Worker {
         }
         let _ = child.kill();
         child.wait().map_or_else(|error| format!("its status: {error}"), |s| Ended(s).to_string())
+    }
+
+    /// Notes that its process has ended.
+    pub(super) fn note_end(&self) {
+        let is_news = !self.is_lost();
+        let how = self.end();
+        if is_news {
+            tracing::warn!(id = self.id, how, "a worker process has ended");
+        }
+        self.ended.cancel();
+    }
+
+    /// The error that its guests' calls fail with, once its process has ended.
+    pub(super) async fn loss(self: Arc<Self>) -> Error {
+        // Nothing but the end comes of this.
+        let _ = self.ended.wait_for(pending::<()>()).await;
+        self.lost_by(io::Error::from(ErrorKind::UnexpectedEof).into())
     }
 
     /// Something to be asked on a line, and the answer to it.
@@ -275,10 +303,10 @@ impl Worker {
         Ok(Talk::new(Arc::clone(self), line, background, stop.cloned()))
     }
 
-    /// Keeps a line that nobody talks on, unless there are enough: with one more, the thread at its other end goes.
+    /// Keeps a line that nobody talks on, or closes it, with which its thread ends, where enough are kept.
     pub(super) fn keep(&self, line: Line, background: bool) {
         let mut lines = lock(self.lines(background));
-        if lines.len() < IDLE_LINES {
+        if lines.len() < MAX_IDLE {
             lines.push(line);
         }
     }
@@ -389,8 +417,7 @@ impl Worker {
                     ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
                 ) =>
             {
-                let how = self.end();
-                self.killed_for.get().cloned().unwrap_or(how)
+                self.killed.get().cloned().unwrap_or_else(|| self.end())
             }
             Lost::Io(error) => {
                 self.kill("its line is broken");

@@ -1,15 +1,17 @@
 //! Workers that end, or never were workers.
 
 use super::{counter, workers};
-use crate::support::name_of;
-use sandgrain::{Error, Sandbox, Workers};
-use std::process::Command;
+use crate::support::{module, name_of, sandbox, vm, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use sandgrain::{Error, Pool, Sandbox, SandboxBuilder, Workers};
+use std::future::pending;
 use std::thread::{sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::unbounded_channel;
 
 fn kill(process: u32) {
-    let status = Command::new("kill").args(["-9", &process.to_string()]).status();
-    assert!(status.expect("kill(1)").success());
+    let process = Pid::from_raw(process.cast_signed()).expect("a process's number");
+    kill_process(process, Signal::KILL).expect("a process");
 }
 
 fn add(sandbox: &mut Sandbox, n: u32) -> u32 {
@@ -19,8 +21,7 @@ fn add(sandbox: &mut Sandbox, n: u32) -> u32 {
 #[test]
 fn a_worker_that_is_killed_in_a_call_takes_its_own_sandboxes_and_no_others() {
     let wat = r#"(module (func (export "spin") (loop (br 0))) (func (export "f") (result i32) (i32.const 1)))"#;
-    let snapshot =
-        crate::support::sandbox(crate::support::vm(), wat).snapshot().expect("a snapshot");
+    let snapshot = sandbox(vm(), wat).snapshot().expect("a snapshot");
     let workers = workers().sandboxes_each(2);
     let build = || snapshot.sandbox().workers(&workers).build().expect("a sandbox");
     let (mut spinning, mut beside, mut elsewhere) = (build(), build(), build());
@@ -43,26 +44,88 @@ fn a_worker_that_is_killed_in_a_call_takes_its_own_sandboxes_and_no_others() {
 }
 
 #[test]
-fn a_worker_that_is_ended_says_why_to_all_who_are_in_it() {
-    let wat = r#"(module (func (export "spin") (loop (br 0))) (func (export "f") (result i32) (i32.const 1)))"#;
-    let snapshot =
-        crate::support::sandbox(crate::support::vm(), wat).snapshot().expect("a snapshot");
+fn a_worker_that_ends_while_its_guest_waits_fails_the_call_at_once() {
+    let wat = r#"(module (import "host" "later" (func $later)) (func (export "f") (call $later)))"#;
+    let (begun, mut has_begun) = unbounded_channel();
+    let with_later = |builder: SandboxBuilder| {
+        let begun = begun.clone();
+        builder.async_function("host", "later", move || {
+            let begun = begun.clone();
+            async move {
+                // By now the guest has left its turn.
+                begun.send(()).expect("somebody listens");
+                pending::<()>().await;
+            }
+        })
+    };
+    let first = with_later(Sandbox::builder(&module(vm(), wat))).build().expect("a sandbox");
+    let (snapshot, workers) = (first.snapshot().expect("a snapshot"), workers());
+    let build = || with_later(snapshot.sandbox()).workers(&workers).build().expect("a sandbox");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    for why in ["signal 9", "it is not wanted any more"] {
+        let mut waiting = build();
+        let process = workers.processes()[0].0;
+        let result = runtime.block_on(async {
+            let ending = async {
+                has_begun.recv().await.expect("it waits");
+                match why {
+                    "signal 9" => kill(process),
+                    why => assert!(workers.end_process(process, why)),
+                }
+            };
+            tokio::join!(waiting.call_async::<_, ()>("f", ()), ending).0
+        });
+        // Where nobody notices, this is its deadline.
+        let (name, text) = name_of(result);
+        assert_eq!(name, "host", "{text}");
+        assert!(text.contains(&format!("worker process {process} is lost")), "{text}");
+        assert!(text.contains(why), "{text}");
+        assert!(matches!(waiting.call::<_, ()>("f", ()), Err(Error::Ended(_))));
+    }
+}
+
+#[test]
+fn a_pool_gives_nobody_a_sandbox_whose_worker_is_seen_to_have_ended() {
     let workers = workers();
-    let build = || snapshot.sandbox().workers(&workers).build().expect("a sandbox");
-    let (mut spinning, mut beside) = (build(), build());
+    let builder = Pool::builder(&counter()).workers(&workers).parked(2..=2);
+    let pool = builder.build().expect("a pool");
+    wait_for(&pool, "two parked", |stats| stats.parked == 2);
+    let lost = workers.processes()[0].0;
+    kill(lost);
+    let started = Instant::now();
+    // Nobody asks it for anything.
+    while workers.processes().iter().any(|(id, _)| *id == lost) {
+        assert!(started.elapsed() < Duration::from_secs(60), "nobody has seen it end");
+        sleep(Duration::from_millis(1));
+    }
+    for _ in 0..3 {
+        let mut sandbox = pool.take("a").expect("a sandbox");
+        assert_eq!(sandbox.call::<_, u32>("add", 1u32).expect("a call"), 1);
+    }
+}
+
+#[test]
+fn who_ends_a_worker_says_why() {
+    let wat = r#"(module (func (export "spin") (loop (br 0))) (func (export "f") (result i32) (i32.const 1)))"#;
+    let snapshot = sandbox(vm(), wat).snapshot().expect("a snapshot");
+    let workers = workers();
+    let pool = Pool::builder(&snapshot).workers(&workers).parked(0..=1).build().expect("a pool");
+    let why = "it has more memory than its tenant may have";
+    let (mut spinning, mut beside) = (pool.take("a").expect("one"), pool.take("a").expect("two"));
     let process = workers.processes()[0].0;
-    assert!(!workers.end_process(process + 1, "it is none"));
-    let call = spawn(move || spinning.call::<_, ()>("spin", ()));
+    // This one is none of them.
+    assert!(!workers.end_process(std::process::id(), why));
+    let call = spawn(move || name_of(spinning.call::<_, ()>("spin", ())));
     sleep(Duration::from_millis(50));
-    assert!(workers.end_process(process, "it has eaten everything"));
-    for ended in [call.join().expect("a thread"), beside.call::<_, ()>("spin", ())] {
-        let (name, text) = name_of(ended);
+    assert!(workers.end_process(process, why));
+    assert!(!workers.end_process(process, "because of something else"), "it has ended");
+    for (name, text) in [call.join().expect("a thread"), name_of(beside.call::<_, u32>("f", ()))] {
         assert_eq!(name, "host");
         assert!(text.contains(&format!("worker process {process} is lost")), "{text}");
-        assert!(text.contains("it has eaten everything"), "{text}");
+        assert!(text.contains(why), "{text}");
     }
-    assert!(!workers.end_process(process, "it is gone"));
-    assert_eq!(build().call::<_, u32>("f", ()).expect("a call in another worker"), 1);
+    assert_eq!(pool.take("a").expect("another").call::<_, u32>("f", ()).expect("a call"), 1);
+    assert!(workers.processes().iter().all(|(id, _)| *id != process));
 }
 
 #[test]
@@ -78,20 +141,18 @@ fn a_killed_worker_is_replaced() {
 }
 
 #[test]
-fn a_worker_whose_end_nobody_has_noticed_costs_no_sandbox() {
+fn a_sandbox_that_is_to_be_made_where_a_worker_has_died_is_made_in_another() {
     let (snapshot, workers) = (counter(), workers());
-    let build = || snapshot.sandbox().workers(&workers).build().expect("a sandbox");
-    let _in_it = build();
-    let lost = workers.processes()[0].0;
-    kill(lost);
-    // Until it has ended, but for its status, which nobody asks for.
-    let stat = || std::fs::read_to_string(format!("/proc/{lost}/stat")).expect("its state");
-    while !stat().contains(") Z ") {
-        sleep(Duration::from_millis(1));
+    let build = || snapshot.sandbox().workers(&workers).build();
+    let _first = build().expect("a sandbox");
+    for round in 0..10 {
+        let lost = workers.processes()[0].0;
+        // Nobody has seen its end when the next sandbox is asked for.
+        kill(lost);
+        let mut sandbox = build().unwrap_or_else(|error| panic!("{round}: {error}"));
+        assert_eq!(add(&mut sandbox, 1), 1);
+        assert!(workers.processes().iter().all(|(id, _)| *id != lost));
     }
-    assert_eq!(workers.processes()[0].0, lost);
-    assert_eq!(add(&mut build(), 1), 1);
-    assert!(workers.processes().iter().all(|(process, _)| *process != lost));
 }
 
 #[test]
