@@ -132,6 +132,12 @@ fn step() -> Step {
     Step::Execute(command())
 }
 
+/// Neither answers a call nor ends it, until its line is closed.
+fn says_nothing(player: &mut Player) {
+    assert!(matches!(player.asked(), Some(Ask::Step { .. })));
+    assert!(player.reply().is_none());
+}
+
 #[test]
 fn what_takes_longer_than_a_moment_goes_on_where_it_is_executed() {
     let (mut remote, _control, player) = played(|player| {
@@ -161,11 +167,7 @@ fn what_takes_longer_than_a_moment_goes_on_where_it_is_executed() {
 
 #[test]
 fn a_call_that_nobody_goes_on_with_ends_with_its_guest() {
-    let (mut remote, control, player) = played(|player| {
-        assert!(matches!(player.asked(), Some(Ask::Step { .. })));
-        // Its line is closed.
-        assert!(player.reply().is_none());
-    });
+    let (mut remote, control, player) = played(says_nothing);
     assert!(matches!(remote.begin(&step()), Ok(Begun::UnderWay)));
     // No other line can be had, by which to say that the guest is not needed any more.
     drop(control);
@@ -338,11 +340,7 @@ fn what_ends_in_the_middle_of_a_call_within_ends_the_guest() {
 
 #[test]
 fn a_worker_that_does_not_stop_is_killed() {
-    let (mut remote, _control, player) = played(|player| {
-        player.asked();
-        // Neither an answer nor an end.
-        assert!(player.reply().is_none());
-    });
+    let (mut remote, _control, player) = played(says_nothing);
     let target = remote.target();
     target.clear();
     let stopping = spawn(move || {
