@@ -167,7 +167,7 @@ impl Remote {
     /// One turn of the guest's, in which its calls are answered.
     fn step(&mut self, command: Option<&Command>, host: &mut Host) -> Result<Progress> {
         let is_late = matches!(self.begun, Some((_, None)));
-        let (mut talk, told) = match self.begun.take() {
+        let (mut talk, mut told) = match self.begun.take() {
             Some(begun) => begun,
             None => {
                 let ask = self.turn(command);
@@ -176,11 +176,13 @@ impl Remote {
                 (talk, None)
             }
         };
-        let told = Turn { guest: &*self, talk: &mut talk }.hear_on(told, host);
         if is_late {
-            self.pace.was_late(&told);
+            let first = talk.hear();
+            self.pace.was_late(&first);
+            told = Some(first?);
         }
-        self.left(told?)
+        let told = Turn { guest: &*self, talk: &mut talk }.hear_on(told, host)?;
+        self.left(told)
     }
 
     fn talk(&self) -> Result<Talk> {

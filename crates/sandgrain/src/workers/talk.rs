@@ -138,13 +138,12 @@ impl Pace {
         slow == 0
     }
 
-    /// One was not over, and this is how it ended. Where the guest says that it took but a moment itself, it had only to
-    /// wait for a CPU: that says nothing of the next one, and calls that go on elsewhere are in each other's way
-    /// there. A worker that lies has its callers wait for a moment each time, no longer.
+    /// One was not over, and this is what was heard of it first. Where the guest says that it took but a moment itself, it had
+    /// only to wait for a CPU: that says nothing of the next one, and calls that go on elsewhere are in each other's
+    /// way there. A worker that lies has its callers wait for a moment each time, no longer.
     pub(super) fn was_late(&self, told: &Result<Told>) {
         match told {
-            Ok(Told::Left { stats, outcome: Some(_), .. })
-                if stats.host_calls == 0 && stats.guest < MOMENT => {}
+            Ok(Told::Left { stats, outcome: Some(_), .. }) if stats.guest < MOMENT => {}
             _ => self.was_slow(),
         }
     }
@@ -165,7 +164,7 @@ mod tests {
     fn after_a_slow_call_others_are_slow_for_a_while() {
         let pace = Pace::default();
         assert!(pace.is_quick() && pace.is_quick());
-        for slow in [left(MOMENT, 0), left(Duration::ZERO, 1), Ok(Told::Done)] {
+        for slow in [left(MOMENT), Ok(Told::Done)] {
             pace.was_late(&slow);
             assert!((0..SLOW_CALLS).all(|_| !pace.is_quick()), "{slow:?}");
             assert!(pace.is_quick());
@@ -175,12 +174,12 @@ mod tests {
     #[test]
     fn after_a_call_that_only_had_to_wait_for_a_cpu_they_are_not() {
         let pace = Pace::default();
-        pace.was_late(&left(MOMENT - Duration::from_micros(1), 0));
+        pace.was_late(&left(MOMENT - Duration::from_micros(1)));
         assert!(pace.is_quick());
     }
 
-    fn left(guest: Duration, host_calls: u64) -> Result<Told> {
-        let stats = Stats { guest, host_calls, ..Stats::default() };
+    fn left(guest: Duration) -> Result<Told> {
+        let stats = Stats { guest, ..Stats::default() };
         Ok(Told::Left {
             stats,
             outcome: Some(Outcome::Returned(Vec::new())),
