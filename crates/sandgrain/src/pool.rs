@@ -220,7 +220,10 @@ impl Shared {
                     let waited = self.finished.wait(stock);
                     stock = waited.unwrap_or_else(PoisonError::into_inner);
                 }
-                taken => return taken,
+                taken => {
+                    self.release(stock);
+                    return taken;
+                }
             }
         }
     }
@@ -266,7 +269,6 @@ impl Pool {
                 taken => break taken,
             }
         };
-        self.shared.release(self.shared.stock());
         let sandbox = match taken {
             Taken::Ready(parked) => parked.sandbox,
             Taken::Make(in_the_way) => {

@@ -367,12 +367,11 @@ impl Machine for Remote {
         let ask = self.turn(Some(command));
         let mut talk = self.talk()?;
         match talk.ask_for_a_moment(&ask)? {
-            None => {
-                self.begun = Some((talk, None));
-                Ok(Begun::UnderWay)
-            }
-            told @ Some(Told::Call(_) | Told::ComponentCall { .. }) => {
-                self.pace.was_slow();
+            told @ (None | Some(Told::Call(_) | Told::ComponentCall { .. })) => {
+                // Of one that has said nothing yet it is not known why.
+                if told.is_some() {
+                    self.pace.was_slow();
+                }
                 self.begun = Some((talk, told));
                 Ok(Begun::UnderWay)
             }
