@@ -6,6 +6,7 @@ mod losses;
 mod pools;
 
 use crate::support::{COUNTER, builder, is_emulated, module, name_of, sandbox, soon, trap_of, vm};
+use rustix::process::{Pid, Signal, kill_process};
 use sandgrain::wasi::{Access, Output, WasiConfig};
 use sandgrain::{
     Caller, Error, Limits, Module, Sandbox, SandboxBuilder, Snapshot, TrapCode, Value, Workers,
@@ -20,6 +21,11 @@ fn workers() -> Workers {
 
 fn counter() -> Snapshot {
     sandbox(vm(), COUNTER).snapshot().expect("a snapshot")
+}
+
+fn kill(process: u32) {
+    let process = Pid::from_raw(process.cast_signed()).expect("a process's number");
+    kill_process(process, Signal::KILL).expect("a process");
 }
 
 /// Does the same in this process and in a worker.

@@ -1,18 +1,12 @@
 //! Workers that end, or never were workers.
 
-use super::{counter, workers};
+use super::{counter, kill, workers};
 use crate::support::{module, name_of, sandbox, vm, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
 use sandgrain::{Error, Pool, Sandbox, SandboxBuilder, Workers};
 use std::future::pending;
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::unbounded_channel;
-
-fn kill(process: u32) {
-    let process = Pid::from_raw(process.cast_signed()).expect("a process's number");
-    kill_process(process, Signal::KILL).expect("a process");
-}
 
 fn add(sandbox: &mut Sandbox, n: u32) -> u32 {
     sandbox.call("add", n).expect("a call")

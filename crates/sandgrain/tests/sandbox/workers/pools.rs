@@ -1,6 +1,6 @@
 //! Pools whose sandboxes are in workers.
 
-use super::{counter, workers};
+use super::{counter, kill, workers};
 use crate::support::{name_of, wait_for};
 use sandgrain::{Policy, Pool, PoolStats};
 use std::time::{Duration, Instant};
@@ -151,8 +151,7 @@ fn a_pool_gets_over_the_loss_of_a_worker() {
     let pool = builder.build().expect("a pool");
     wait_for(&pool, "six parked", |stats| stats.parked == 6);
     let lost = workers.processes()[0].0;
-    let status = std::process::Command::new("kill").args(["-9", &lost.to_string()]).status();
-    assert!(status.expect("kill(1)").success());
+    kill(lost);
     let (mut good, mut failed) = (0, 0);
     for _ in 0..12 {
         let mut sandbox = pool.take("a").expect("a sandbox");
